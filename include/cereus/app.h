@@ -1,0 +1,105 @@
+/* cereus/app.h: a server. Make it, register services and callbacks, let it run. Several may live in one process; they share
+ * nothing. Everything marked `Thread: setup` happens before cereus_app_start(), on one thread.
+ */
+#ifndef CEREUS_APP_H
+#define CEREUS_APP_H
+
+#include <cereus/config.h>
+#include <cereus/handler.h>
+#include <cereus/serializer.h>
+#include <cereus/session.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cereus_app_options {
+    const char *type; /* server type, first part of its routes; NULL: "game" */
+    bool frontend;    /* players connect to it; without: a backend, which needs no listener */
+} cereus_app_options;
+
+/** A server with default settings; NULL: out of memory. Ownership: gives, end it with cereus_app_free(). Thread: setup. */
+CEREUS_API cereus_app *cereus_app_new(const cereus_app_options *options);
+/** End an app that is not running (never started, or stopped). NULL is fine. Returns NULL. */
+CEREUS_API cereus_app *cereus_app_free(cereus_app *app);
+
+/** Its settings, to read and, before the start, to set. Lives as long as the app. */
+CEREUS_API cereus_config *cereus_app_config(cereus_app *app);
+/** The server type. */
+CEREUS_API const char *cereus_app_type(const cereus_app *app);
+/** The server's id, a random UUID unless `cereus.id` is set. */
+CEREUS_API const char *cereus_app_id(const cereus_app *app);
+/** What the game wants to find again through cereus_ctx_app(). Thread: setup for set. */
+CEREUS_API void cereus_app_set_user(cereus_app *app, void *user);
+CEREUS_API void *cereus_app_user(const cereus_app *app);
+
+/**
+ * Listen for players at @p url: tcp://HOST:PORT or ws://HOST:PORT; port 0 picks a free one. Opened by start; `cereus.listen`
+ * in the configuration replaces these.
+ * @return CEREUS_OK; CEREUS_E_INVALID: the url; CEREUS_E_STATE: a backend, or it runs already; CEREUS_E_NOMEM
+ * Thread: setup.
+ */
+CEREUS_API cereus_status cereus_app_listen(cereus_app *app, const char *url, cereus_error *err);
+/** The @p index-th listener's actual address, "tcp://127.0.0.1:3250"; NULL: no such, or not started. Thread: any. */
+CEREUS_API const char *cereus_app_address(cereus_app *app, size_t index);
+
+/** Serve bodies with a serializer of the game's own; borrowed for the life of the app. Thread: setup. */
+CEREUS_API cereus_status cereus_app_set_serializer(cereus_app *app, const cereus_serializer *serializer);
+/** Add a route to the dictionary that both sides use in place of text. @return as the error text says. Thread: setup. */
+CEREUS_API cereus_status cereus_app_add_dictionary(cereus_app *app, const char *route, uint16_t code,
+                                                   cereus_error *err);
+
+/** Called when a uid is being bound (the session knows it, look-ups do not) or has just been (look-ups find it). Anything
+ * but CEREUS_OK takes the uid back and becomes the result of the bind. Thread: fiber, on the session's loop. May yield. */
+typedef cereus_status cereus_bind_fn(cereus_ctx *ctx, void *user);
+/** Checks a parsed handshake, {"sys":{...},"user":{...}} (user missing when none). Anything but CEREUS_OK refuses the client
+ * with code 400. Thread: the connection's loop; must not yield. */
+typedef cereus_status cereus_handshake_fn(const struct json_t *handshake, void *user);
+
+/** Global callbacks, called in the order added. @return CEREUS_OK; CEREUS_E_STATE; CEREUS_E_NOMEM. Thread: setup. */
+CEREUS_API cereus_status cereus_app_on_session_bind(cereus_app *app, cereus_bind_fn *fn, void *user);
+CEREUS_API cereus_status cereus_app_on_after_session_bind(cereus_app *app, cereus_bind_fn *fn, void *user);
+CEREUS_API cereus_status cereus_app_on_session_close(cereus_app *app, cereus_session_close_fn *fn, void *user);
+/** @p name shows in the log; the same name replaces. */
+CEREUS_API cereus_status cereus_app_add_handshake_validator(cereus_app *app, const char *name, cereus_handshake_fn *fn,
+                                                            void *user);
+
+/** A piece of game code of its own, on a fiber. */
+typedef void cereus_task_fn(cereus_ctx *ctx, void *user);
+/**
+ * Run @p fn as a task on the home of @p service ("" or NULL: any loop), as soon as the app runs.
+ * @return CEREUS_OK: it will run, or be dropped when the app stops first; CEREUS_E_NOT_FOUND: no such service;
+ *         CEREUS_E_FULL; CEREUS_E_NOMEM
+ * Thread: any.
+ */
+CEREUS_API cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user);
+
+/** Sessions connected now. Thread: any. */
+CEREUS_API size_t cereus_app_session_count(cereus_app *app);
+/** The counter called @p name ("sessions_opened", see docs/reference/counters.md); 0 for unknown names. Thread: any. */
+CEREUS_API uint64_t cereus_app_counter(cereus_app *app, const char *name);
+
+/**
+ * Open the listeners and run. Returns when players can connect.
+ * @return CEREUS_OK; else @p err is one line that names the setting and the fix, and nothing runs
+ * Thread: setup.
+ */
+CEREUS_API cereus_status cereus_app_start(cereus_app *app, cereus_error *err);
+/** Ask a running app to stop; returns at once. Twice, or before the start, is fine. Thread: any, also a handler. */
+CEREUS_API void cereus_app_shutdown(cereus_app *app);
+/** Wait for the end asked for by cereus_app_shutdown() (or by SIGINT, SIGQUIT, SIGTERM when @p with_signals, which must
+ * have been blocked in all threads: cereus_app_start does that for its own), then stop everything: listeners closed,
+ * sessions closed after what was queued, callbacks run, threads joined. Thread: the one that started it. */
+CEREUS_API void cereus_app_wait(cereus_app *app, bool with_signals);
+
+/**
+ * The whole of main(): configuration (file < environment < flags), start, signals, stop.
+ * @return the exit code: 0; 1: it did not start; 2: bad flags. What is wrong has been printed in one line.
+ * Ownership: takes @p app.
+ */
+CEREUS_API int cereus_app_main(cereus_app *app, int argc, char **argv);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

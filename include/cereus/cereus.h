@@ -1,0 +1,16 @@
+/* cereus/cereus.h: all of the framework's public interface. */
+#ifndef CEREUS_CEREUS_H
+#define CEREUS_CEREUS_H
+
+#include <cereus/app.h>
+#include <cereus/config.h>
+#include <cereus/context.h>
+#include <cereus/group.h>
+#include <cereus/handler.h>
+#include <cereus/log.h>
+#include <cereus/serializer.h>
+#include <cereus/session.h>
+#include <cereus/status.h>
+#include <cereus/types.h>
+
+#endif
