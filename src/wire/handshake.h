@@ -7,7 +7,7 @@
 #include "wire/compress.h"
 #include "wire/route_dict.h"
 
-/** What a client said of itself; strings are never NULL, "" where missing. */
+/** What a client said of itself; strings are never NULL, "" where missing, and a NUL inside one has become '?'. */
 typedef struct crs_handshake {
     const char *platform, *lib_version, *client_build_number, *client_version;
     cereus_slice user; /* the JSON text of "user", bad UTF-8 replaced by U+FFFD, whitespace as sent; nothing: none or null */

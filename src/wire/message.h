@@ -47,7 +47,7 @@ cereus_status crs_message_decode(cereus_slice in, const crs_route_dict *dict, cr
  * Write everything of @p msg that precedes its body to @p out. The route becomes a code when @p dict has it; a response
  * never carries a route nor that bit (Q13). `compressed` and `error` set their bits; type, id, route as the type wants.
  * @param ret_len  set on CEREUS_OK: bytes written, at most CRS_MESSAGE_HEAD_MAX
- * @return CEREUS_OK; CEREUS_E_TOO_LONG: route over CRS_ROUTE_LEN_MAX bytes (Q12: never wrap)
+ * @return CEREUS_OK; CEREUS_E_TOO_LONG: route over CRS_ROUTE_LEN_MAX bytes (Q12: never wrap); CEREUS_E_INVALID: no such type
  */
 CEREUS_MUST_USE cereus_status crs_message_head(const crs_message *msg, const crs_route_dict *dict,
                                                uint8_t out[CRS_MESSAGE_HEAD_MAX], size_t *ret_len);

@@ -45,7 +45,8 @@ const char *crs_packet_type_name(crs_packet_type type);
 cereus_status crs_packet_decode(cereus_slice in, size_t body_max, crs_packet *ret_pkt, size_t *ret_used);
 
 /** Write the 4-byte head of a packet with @p body_len bytes to @p out.
- * @return CEREUS_OK; CEREUS_E_TOO_LONG: body_len over CRS_PACKET_BODY_MAX (pitaya-flaws F-69: never wrap). Thread: any. */
+ * @return CEREUS_OK; CEREUS_E_TOO_LONG: body_len over CRS_PACKET_BODY_MAX (pitaya-flaws F-69: never wrap);
+ *         CEREUS_E_INVALID: no such type. Thread: any. */
 CEREUS_MUST_USE cereus_status crs_packet_head(crs_packet_type type, size_t body_len, uint8_t out[CRS_PACKET_HEAD_LEN]);
 
 #endif
