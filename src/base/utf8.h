@@ -9,4 +9,19 @@ size_t crs_utf8_char(cereus_slice s);
 /** Is all of @p s well-formed? The empty string is. */
 bool crs_utf8_valid(cereus_slice s);
 
+/** Where a text that arrives in parts stands. All zero: between two characters, which is also where it starts. */
+typedef struct crs_utf8_stream {
+    uint8_t need;   /* bytes that the character begun still needs, 0..3 */
+    uint8_t lo, hi; /* what the next of them may be */
+} crs_utf8_stream;
+
+/**
+ * Check the next part of a text, cut anywhere.
+ * @return false: no continuation can make it well-formed, told with the first byte that makes it so; forget the stream
+ * then
+ */
+bool crs_utf8_stream_feed(crs_utf8_stream *st, cereus_slice part);
+/** May the text end here, that is: is no character half there? */
+bool crs_utf8_stream_at_end(const crs_utf8_stream *st);
+
 #endif
