@@ -1,6 +1,6 @@
 /* wire/compress.c: zlib states that live as long as their loop. Resetting a deflate state clears its hash table, 64 KiB
- * at zlib's defaults and dearer than compressing a typical game message; so bodies up to SMALL_MAX have a state of
- * their own with a table of 4 KiB. */
+ * at zlib's defaults: for a body of 50 bytes that is a fifth of the time and evicts what others keep in the cache. So
+ * bodies up to SMALL_MAX have a state of their own with a table of 4 KiB. */
 #include "wire/compress.h"
 
 #include <limits.h>

@@ -323,12 +323,29 @@ bool crs_json_double(cereus_slice text, double *ret_value)
     return true;
 }
 
+static bool reads_back(const char *digits, int len, int exponent, double value)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.*se%d", len, digits, exponent - len + 1);
+    return strtod(text, NULL) == value;
+}
+
+/* One more in the last place. False: all nines, which would need another digit. */
+static bool round_up(char *digits, int len)
+{
+    while (len > 0 && digits[len - 1] == '9')
+        digits[--len] = '0';
+    if (len > 0)
+        digits[len - 1]++;
+    return len > 0;
+}
+
 /* The fewest decimal digits that read back as @p value > 0: value = 0.DIGITS * 10^point. @return how many. */
-static int shortest_digits(double value, char digits[18], int *ret_point)
+static int shortest_digits(double value, char digits[DBL_DECIMAL_DIG + 1], int *ret_point)
 {
     /* any 15 digits survive the way through a double, so fewer are 15 with zeros at the end; denormals hold less */
     for (int count = value < DBL_MIN ? 1 : DBL_DIG;; count++) {
-        char text[40], again[40];
+        char text[40];
         snprintf(text, sizeof text, "%.*e", count - 1, value);
         int len = 0;
         const char *p = text;
@@ -337,8 +354,10 @@ static int shortest_digits(double value, char digits[18], int *ret_point)
                 digits[len++] = *p;
         }
         int exponent = atoi(p + 1);
-        snprintf(again, sizeof again, "%.*se%d", len, digits, exponent - len + 1);
-        if (count < DBL_DECIMAL_DIG && strtod(again, NULL) != value)
+        /* Above a power of two doubles lie twice as far apart as below, so the next decimal up may do where the nearest
+         * one, which is below, does not */
+        if (count < DBL_DECIMAL_DIG && !reads_back(digits, len, exponent, value) &&
+            !(round_up(digits, len) && reads_back(digits, len, exponent, value)))
             continue;
         while (len > 1 && digits[len - 1] == '0')
             len--;
@@ -357,7 +376,7 @@ size_t crs_json_print_double(double value, char out[CRS_JSON_DOUBLE_LEN_MAX])
         out[len++] = '0';
         return len;
     }
-    char digits[18];
+    char digits[DBL_DECIMAL_DIG + 1];
     int point;
     int count = shortest_digits(value, digits, &point);
     if (value < 1e-6 || value >= 1e21) {
