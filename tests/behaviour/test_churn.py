@@ -1,0 +1,72 @@
+"""Crowds that come and go: what a connection held is given back, every time."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import cereus_wire as wire  # noqa: E402
+from cereus_behaviour import BUSY_S, BehaviourTest, main  # noqa: E402
+
+BATCH = 200
+
+
+class Churn(BehaviourTest):
+    def churn(self, batches, leave, transport='tcp', **options):
+        """Batches of connections; leave(conn, number) says goodbye."""
+        for batch in range(batches):
+            conns = [self.server.connect(transport, **options) for _ in range(BATCH)]
+            for i, conn in enumerate(conns):
+                leave(conn, i)
+            if batch % 5 == 0:
+                self.assert_served()
+                self.assertLess(self.server.fds(), self.fds + 3 * BATCH)
+        self.assert_sessions(1)
+        self.assertLessEqual(self.server.fds(), self.fds + 2)
+
+    def setUp(self):
+        self.serve()
+        self.churn_once()
+
+    def churn_once(self):
+        """What grows with the first crowd (pools, buffers of threads) has grown now."""
+        self.fds = 1 << 20
+        self.churn(1, lambda conn, i: conn.close())
+        self.fds = self.server.fds()
+        self.memory = self.server.memory_kib()
+
+    def test_ten_thousand_connects_and_drops_leave_nothing(self):
+        self.churn(50, lambda conn, i: conn.close(reset=i % 2 == 0))
+        self.assert_memory_below(self.memory + 8 * 1024)
+
+    def test_thousands_of_handshakes_and_drops_leave_nothing(self):
+        def leave(conn, i):
+            if i % 3:
+                conn.handshake(timeout=BUSY_S)
+            if i % 3 == 2:
+                conn.send(wire.request(1, 'test.sessset', b'key=' + b'v' * 1000))
+            conn.close(reset=i % 2 == 0)
+        self.churn(10, leave)
+        self.assert_memory_below(self.memory + 16 * 1024)
+
+    def test_thousands_of_websockets_leave_nothing(self):
+        def leave(conn, i):
+            if i % 2:
+                conn.handshake(timeout=BUSY_S)
+            if i % 4 == 3:
+                conn.send_frame(b'\x03\xe8', opcode=wire.WS_CLOSE)
+            conn.close(reset=i % 3 == 0)
+        self.churn(10, leave, 'ws')
+        self.assert_memory_below(self.memory + 16 * 1024)
+
+    def test_thousands_of_kicked_and_closed_sessions_leave_nothing(self):
+        def leave(conn, i):
+            conn.handshake(timeout=BUSY_S)
+            conn.send(wire.request(1, 'test.bind', b'u%d' % i) +
+                      wire.request(2, 'test.gjoin', b'crowd') * (i % 2) +
+                      wire.request(3, ('test.kickme', 'test.closeme')[i % 2]))
+            self.assertTrue(conn.wait_close(BUSY_S))
+            conn.close()
+        self.churn(5, leave)
+
+
+if __name__ == '__main__':
+    main()
