@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Smoke test of the bench: every mode of `cereus bench` against rawecho, over TCP and WebSocket.
+
+It asserts that things are counted and that nothing goes wrong; never how fast. usage: smoke.py CEREUS RAWECHO ALLOC_COUNT
+plain|sanitized
+"""
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+
+CEREUS, RAWECHO, ALLOC_COUNT, BUILD_KIND = sys.argv[1:5]
+
+
+def start_server(env=None):
+    server = subprocess.Popen([RAWECHO], stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+    line = server.stdout.readline()
+    found = re.fullmatch(r"READY tcp=(\S+) ws=(\S+)\n", line)
+    assert found, f"not ready: {line!r}"
+    return server, {"tcp": "tcp://" + found[1], "ws": "ws://" + found[2]}
+
+
+def bench(*options, fails=False):
+    done = subprocess.run([CEREUS, "bench", *map(str, options)], capture_output=True, text=True, timeout=30)
+    assert (done.returncode != 0) == fails, f"{options}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    lines = done.stdout.splitlines()
+    return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+
+
+def check_modes(addr, pid):
+    short = ["--addr", addr, "--duration", 0.1, "--warmup", 0.02, "--check"]
+    raw = ["--route", "bench.echo.raw"]
+    runs = {
+        "closed loop": [*raw, "--connections", 5, "--depth", 16, "--server-pid", pid],
+        "large bodies": [*raw, "--size", 100000, "--connections", 2, "--depth", 4],
+        "empty body": [*raw, "--size", 0],
+        "open loop": [*raw, "--connections", 5, "--rate", 2000],
+        "notify": ["--route", "bench.echo.notify", "--notify", "--depth", 10, "--connections", 2],
+        "slow": ["--route", "bench.echo.slow", "--connections", 20],
+        "connect": ["--connect-rate", "--connections", 4, "--server-pid", pid],
+        "idle": ["--idle", "--connections", 150, "--server-pid", pid, "--join", "bench.echo.raw"],
+        "broadcast": ["--route", "bench.room.broadcast", "--broadcast", 1, "--depth", 4, "--connections", 20,
+                      "--join", "bench.room.join", "--size", 100],
+        "background": [*raw, "--background", 5, "--background-route", "bench.echo.slow"],
+    }
+    for name, options in runs.items():
+        got = bench(*short, *options)
+        assert got["errors"] == 0 and got["ops"] > 0, f"{name}: {got}"
+        if name == "broadcast":
+            assert got["pushes"] > 0, got
+        if name == "background":
+            assert got["background_ops_per_s"] > 0, got
+        if name == "idle":
+            assert got["ops"] == 150, got
+        if name == "slow":
+            assert got["p50_us"] >= 10000, got  # answered early would be a bug, late is only slow
+    assert bench(*short, *raw, "--requests", 1000, "--warmup", 0)["ops"] == 1000
+
+
+def check_failures(addr):
+    plain = ["--addr", addr, "--route", "bench.echo.raw", "--duration", 0.05, "--warmup", 0]
+    assert bench(*plain, "--compress", fails=True)["error_kinds"].keys() == {"compression"}
+    got = bench(*plain[:2], "--route", "bench.room.join", "--duration", 0.05, "--warmup", 0, "--check", fails=True)
+    assert got["error_kinds"].keys() == {"mismatch"}, got
+    for options in (["--route", "x"], ["--addr", "udp://127.0.0.1:1", "--route", "x"], [*plain, "--depth", "-1"],
+                    [*plain, "--idle", "--notify"], [*plain, "--rate", "0"], [*plain, "more"]):
+        bench(*options, fails=True)
+
+
+def check_wrong_transport(addrs):
+    bench("--addr", addrs["tcp"].replace("tcp://", "ws://"), "--route", "x", "--duration", 0.05, fails=True)
+
+
+def check_alloc_count():
+    """Steady state: what a longer run allocates more than a shorter one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "counts")
+        server, addrs = start_server({"LD_PRELOAD": ALLOC_COUNT, "ALLOC_COUNT_FILE": path})
+        try:
+            counts = []
+            for requests in (100, 100, 1100):
+                bench("--addr", addrs["tcp"], "--route", "bench.echo.raw", "--warmup", 0, "--requests", requests)
+                with open(path, "rb") as f:
+                    counts.append(struct.unpack("=QQ", f.read(16))[0])
+        finally:
+            server.terminate()
+            server.wait()
+        assert counts[0] > 0, "nothing was counted"
+        assert counts[2] - counts[1] == counts[1] - counts[0], f"the bare server allocates per request: {counts}"
+
+
+def main():
+    server, addrs = start_server()
+    try:
+        for addr in addrs.values():
+            check_modes(addr, server.pid)
+            check_failures(addr)
+        check_wrong_transport(addrs)
+        assert server.poll() is None, "the server has ended"
+    finally:
+        server.terminate()
+        server.wait()
+    if BUILD_KIND == "plain":
+        check_alloc_count()
+
+
+main()
