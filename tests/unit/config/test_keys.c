@@ -1,0 +1,214 @@
+/* tests/unit/config/test_keys.c: one row for each key of src/config/keys.def, written a second time on purpose: a
+ * changed default or a broken way in shows here. */
+#include "test.h"
+
+#include "config/config.h"
+#include "load_yaml.h"
+
+static const struct row {
+    crs_config_key key;
+    const char *name, *env;
+    const char *fallback; /* its text, and as what it is kept */
+    int64_t kept;
+    const char *other; /* another good value, and as what it is kept */
+    int64_t other_kept;
+    const char *bad; /* NULL: it takes anything */
+} rows[] = {
+    {CRS_KEY_ID, "cereus.id", "CEREUS_ID", "", 0, "front-1", 0, NULL},
+    {CRS_KEY_LOOPS, "cereus.loops", "CEREUS_LOOPS", "0", 0, "64", 64, "65"},
+    {CRS_KEY_MAILBOX_CAPACITY, "cereus.mailbox.capacity", "CEREUS_MAILBOX_CAPACITY", "65536", 65536, "64", 64, "63"},
+    {CRS_KEY_OFFLOAD_THREADS, "cereus.offload.threads", "CEREUS_OFFLOAD_THREADS", "4", 4, "1", 1, "0"},
+    {CRS_KEY_WATCHDOG_THRESHOLD, "cereus.watchdog.threshold", "CEREUS_WATCHDOG_THRESHOLD", "1s", 1000, "0", 0, "-1s"},
+    {CRS_KEY_SHUTDOWN_TIMEOUT, "cereus.shutdown.timeout", "CEREUS_SHUTDOWN_TIMEOUT", "10s", 10000, "1m", 60000, "2h"},
+    {CRS_KEY_LOG_LEVEL, "cereus.log.level", "CEREUS_LOG_LEVEL", "info", 1, "error", 3, "fatal"},
+    {CRS_KEY_LOG_FORMAT, "cereus.log.format", "CEREUS_LOG_FORMAT", "logfmt", 0, "json", 1, "xml"},
+    {CRS_KEY_LISTEN, "cereus.listen", "CEREUS_LISTEN", "", 0, "tcp://127.0.0.1:1,ws://127.0.0.1:2", 2, NULL},
+    {CRS_KEY_SESSIONS_MAX, "cereus.sessions.max", "CEREUS_SESSIONS_MAX", "1000000", 1000000, "1", 1, "0"},
+    {CRS_KEY_HANDSHAKE_TIMEOUT, "cereus.handshake.timeout", "CEREUS_HANDSHAKE_TIMEOUT", "10s", 10000, "1ms", 1, "0s"},
+    {CRS_KEY_HEARTBEAT_INTERVAL, "pitaya.heartbeat.interval", "PITAYA_HEARTBEAT_INTERVAL", "30s", 30000, "1.5s", 1500,
+     "0"},
+    {CRS_KEY_WRITE_TIMEOUT, "pitaya.buffer.agent.conntimeout", "PITAYA_BUFFER_AGENT_CONNTIMEOUT", "10s", 10000, "3s",
+     3000, "25h"},
+    {CRS_KEY_PACKET_MAX, "cereus.packet.max", "CEREUS_PACKET_MAX", "16777215", 16777215, "64KiB", 65536, "16MiB"},
+    {CRS_KEY_INBOX_MESSAGES, "cereus.inbox.messages", "CEREUS_INBOX_MESSAGES", "64", 64, "1", 1, "0"},
+    {CRS_KEY_INBOX_BYTES, "cereus.inbox.bytes", "CEREUS_INBOX_BYTES", "256KiB", 262144, "1MiB", 1048576, "1"},
+    {CRS_KEY_OUTBOX_BYTES, "cereus.outbox.bytes", "CEREUS_OUTBOX_BYTES", "1MiB", 1048576, "2MiB", 2097152, "2GiB"},
+    {CRS_KEY_OUTBOX_POLICY, "cereus.outbox.policy", "CEREUS_OUTBOX_POLICY", "disconnect", 0, "drop", 1, "dr"},
+    {CRS_KEY_AGENT_MESSAGES, "pitaya.buffer.agent.messages", "PITAYA_BUFFER_AGENT_MESSAGES", "100", 100, "5", 5, "-1"},
+    {CRS_KEY_SERIALIZER, "pitaya.serializertype", "PITAYA_SERIALIZERTYPE", "1", 1, "2", 2, "3"},
+    {CRS_KEY_JSON_NAMES, "cereus.json.names", "CEREUS_JSON_NAMES", "proto", 0, "camel", 1, "snake"},
+    {CRS_KEY_COMPRESSION, "pitaya.handler.messages.compression", "PITAYA_HANDLER_MESSAGES_COMPRESSION", "true", 1,
+     "false", 0, "maybe"},
+    {CRS_KEY_COMPRESSION_LEVEL, "cereus.compression.level", "CEREUS_COMPRESSION_LEVEL", "-1", -1, "9", 9, "10"},
+    {CRS_KEY_COMPRESSION_MIN, "cereus.compression.min", "CEREUS_COMPRESSION_MIN", "64", 64, "0", 0, "x"},
+    {CRS_KEY_INFLATE_MAX, "cereus.inflate.max", "CEREUS_INFLATE_MAX", "16MiB", 16777216, "1GiB", 1073741824, "2GiB"},
+    {CRS_KEY_SESSION_ORDERING, "cereus.session.ordering", "CEREUS_SESSION_ORDERING", "strict", 0, "pitaya", 1, "none"},
+    {CRS_KEY_REQUEST_MEMORY, "cereus.request.memory", "CEREUS_REQUEST_MEMORY", "32MiB", 33554432, "64KiB", 65536,
+     "1KiB"},
+    {CRS_KEY_FIBERS_MAX, "cereus.fibers.max", "CEREUS_FIBERS_MAX", "10000", 10000, "1", 1, "0"},
+    {CRS_KEY_FIBERS_STACK, "cereus.fibers.stack", "CEREUS_FIBERS_STACK", "64KiB", 65536, "1MiB", 1048576, "8KiB"},
+    {CRS_KEY_DISPATCH, "pitaya.concurrency.handler.dispatch", "PITAYA_CONCURRENCY_HANDLER_DISPATCH", "25", 25, "1", 1,
+     "many"},
+    {CRS_KEY_LOCAL_PROCESS, "pitaya.buffer.handler.localprocess", "PITAYA_BUFFER_HANDLER_LOCALPROCESS", "20", 20, "1",
+     1, "-3"},
+    {CRS_KEY_REMOTE_PROCESS, "pitaya.buffer.handler.remoteprocess", "PITAYA_BUFFER_HANDLER_REMOTEPROCESS", "20", 20,
+     "1", 1, "-3"},
+    {CRS_KEY_GROUPS_TICK, "pitaya.groups.memory.tickduration", "PITAYA_GROUPS_MEMORY_TICKDURATION", "30s", 30000,
+     "100ms", 100, "0"},
+};
+
+/* What the fast accessor of the key's type says. */
+static int64_t kept(const cereus_config *cfg, crs_config_key key)
+{
+    size_t count;
+    switch (crs_config_info_of(key)->type) {
+    case CRS_CONFIG_BOOL:
+        return crs_config_bool(cfg, key);
+    case CRS_CONFIG_INT:
+        return crs_config_int(cfg, key);
+    case CRS_CONFIG_DURATION:
+        return crs_config_ms(cfg, key);
+    case CRS_CONFIG_SIZE:
+        return (int64_t)crs_config_size(cfg, key);
+    case CRS_CONFIG_TEXT:
+        return crs_config_info_of(key)->choices ? (int64_t)crs_config_choice(cfg, key) : 0;
+    case CRS_CONFIG_LIST:
+        assert_null(crs_config_list(cfg, key, &count)[count]);
+        return (int64_t)count;
+    }
+    return -77;
+}
+
+static void expect_other(const cereus_config *cfg, const struct row *r, const char *source)
+{
+    assert_string_equal(crs_config_text(cfg, r->key), r->other);
+    assert_string_equal(cereus_config_get_text(cfg, r->name), r->other);
+    assert_int_equal(kept(cfg, r->key), r->other_kept);
+    assert_string_equal(crs_config_source(cfg, r->key), source);
+}
+
+static void every_key_has_a_row_here_and_rows_are_in_order(void **state)
+{
+    assert_int_equal(CEREUS_COUNT(rows), CRS_CONFIG_KEYS);
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        assert_int_equal(rows[i].key, i);
+        assert_string_equal(crs_config_info_of(rows[i].key)->name, rows[i].name);
+    }
+}
+
+static void every_key_has_its_default(void **state)
+{
+    cereus_config *cfg = cereus_config_new();
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        assert_string_equal(crs_config_text(cfg, rows[i].key), rows[i].fallback);
+        assert_int_equal(kept(cfg, rows[i].key), rows[i].kept);
+        assert_string_equal(crs_config_source(cfg, rows[i].key), "default");
+    }
+    assert_int_equal(crs_config_warning_count(cfg), 0);
+    cereus_config_free(cfg);
+}
+
+static void every_key_is_set_by_a_file(void **state)
+{
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        cereus_config *cfg = cereus_config_new();
+        char text[200];
+        snprintf(text, sizeof text, "%s: %s\n", rows[i].name, rows[i].other); /* a dotted key */
+        cereus_error err = {0};
+        assert_int_equal(load_yaml(cfg, text, &err), CEREUS_OK);
+        char source[40];
+        snprintf(source, sizeof source, "game.yaml:1:%zu", strlen(rows[i].name) + 3);
+        expect_other(cfg, &rows[i], source);
+        cereus_config_free(cfg);
+    }
+}
+
+static void every_key_is_set_by_a_variable(void **state)
+{
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        cereus_config *cfg = cereus_config_new();
+        char pair[200], source[100];
+        snprintf(pair, sizeof pair, "%s=%s", rows[i].env, rows[i].other);
+        const char *env[] = {"HOME=/", pair, NULL};
+        assert_int_equal(cereus_config_load_env(cfg, env, NULL), CEREUS_OK);
+        snprintf(source, sizeof source, "environment %s", rows[i].env);
+        expect_other(cfg, &rows[i], source);
+        cereus_config_free(cfg);
+    }
+}
+
+static void every_key_is_set_by_a_flag_with_and_without_its_first_word(void **state)
+{
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        for (int shape = 0; shape < 3; shape++) {
+            cereus_config *cfg = cereus_config_new();
+            const char *name = shape == 1 ? strchr(rows[i].name, '.') + 1 : rows[i].name;
+            char flag[200], value[100], source[150];
+            snprintf(flag, sizeof flag, shape == 2 ? "--%s" : "--%s=%s", name, rows[i].other);
+            snprintf(value, sizeof value, "%s", rows[i].other);
+            char program[] = "game";
+            char *argv[] = {program, flag, value, NULL};
+            cereus_config_action action = CEREUS_CONFIG_HELP;
+            assert_int_equal(cereus_config_parse_args(cfg, shape == 2 ? 3 : 2, argv, &action, NULL), CEREUS_OK);
+            assert_int_equal(action, CEREUS_CONFIG_RUN);
+            snprintf(source, sizeof source, "flag --%s", name);
+            expect_other(cfg, &rows[i], source);
+            cereus_config_free(cfg);
+        }
+    }
+}
+
+static void every_key_is_set_by_code(void **state)
+{
+    cereus_config *cfg = cereus_config_new();
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        assert_int_equal(cereus_config_set(cfg, rows[i].name, rows[i].other, NULL), CEREUS_OK);
+        expect_other(cfg, &rows[i], "code");
+    }
+    cereus_config_free(cfg);
+}
+
+static void every_key_refuses_a_bad_value_and_keeps_the_old(void **state)
+{
+    cereus_config *cfg = cereus_config_new();
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        if (!rows[i].bad)
+            continue;
+        cereus_error err = {0};
+        assert_int_equal(cereus_config_set(cfg, rows[i].name, rows[i].bad, &err), CEREUS_E_INVALID);
+        assert_int_equal(err.status, CEREUS_E_INVALID);
+        assert_memory_equal(err.msg, rows[i].name, strlen(rows[i].name));
+        assert_non_null(strstr(err.msg, rows[i].bad));
+        assert_non_null(strstr(err.msg, "(from code)"));
+        assert_string_equal(crs_config_text(cfg, rows[i].key), rows[i].fallback);
+    }
+    cereus_config_free(cfg);
+}
+
+/* Flags may leave out the first word: no two keys may differ in it alone, and none may be called like a flag. */
+static void keys_are_told_apart_without_their_first_word(void **state)
+{
+    static const char *const names[] = {
+#define CRS_KEY(ID, name, ...)     name,
+#define CRS_KEY_ALIAS(alias, name) alias,
+#define CRS_KEY_LATER(name)        name,
+#include "config/keys.def"
+    };
+    for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
+        const char *rest = strchr(names[i], '.') + 1;
+        assert_string_not_equal(rest, "config");
+        assert_string_not_equal(rest, "set");
+        assert_string_not_equal(rest, "help");
+        assert_string_not_equal(rest, "version");
+        for (const char *c = names[i]; *c; c++)
+            assert_true((*c >= 'a' && *c <= 'z') || *c == '.' || *c == '*');
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(rest, strchr(names[j], '.') + 1);
+    }
+}
+
+TEST_MAIN(cmocka_unit_test(every_key_has_a_row_here_and_rows_are_in_order), cmocka_unit_test(every_key_has_its_default),
+          cmocka_unit_test(every_key_is_set_by_a_file), cmocka_unit_test(every_key_is_set_by_a_variable),
+          cmocka_unit_test(every_key_is_set_by_a_flag_with_and_without_its_first_word),
+          cmocka_unit_test(every_key_is_set_by_code), cmocka_unit_test(every_key_refuses_a_bad_value_and_keeps_the_old),
+          cmocka_unit_test(keys_are_told_apart_without_their_first_word))
