@@ -12,13 +12,16 @@
 /** "json" and "protobuf"; static, stateless. Thread: any. */
 extern const cereus_serializer crs_serializer_json;
 extern const cereus_serializer crs_serializer_protobuf;
+/** "json" again, but it writes members in lowerCamelCase (both read either); an option of the app. */
+extern const cereus_serializer crs_serializer_json_camel;
 
 /** The built-in serializer called @p name; NULL: none. */
 const cereus_serializer *crs_serializer_find(const char *name);
 
 /**
- * Encode any value: raw copied, json dumped (compact, members in insertion order), message by @p s.
- * @param out  appended to
+ * Encode any value: raw copied, json dumped (compact, members in insertion order), message by @p s, nothing as no
+ * bytes.
+ * @param out  appended to; as it was when this fails
  * @return CEREUS_OK; CEREUS_E_INVALID: cannot be serialised (`err` says why); CEREUS_E_TOO_LONG; CEREUS_E_NOMEM
  */
 CEREUS_MUST_USE cereus_status crs_value_encode(const cereus_serializer *s, const cereus_value *v, crs_bytes *out,
