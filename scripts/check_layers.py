@@ -17,7 +17,7 @@ LAYERS = {
     "wire": "base",
     "serialize": "base",
     "route": "base",
-    "transport": "loop",
+    "transport": "loop wire",  # it cuts bytes into packets: wire/ is pure, so that costs nothing
     "acceptor": "transport",
     "session": "transport wire",
     "dispatch": "session serialize route fiber",

@@ -1,5 +1,5 @@
-/* cereus/app.h: a server. Make it, register services and callbacks, let it run. Several may live in one process; they share
- * nothing. Everything marked `Thread: setup` happens before cereus_app_start(), on one thread.
+/* cereus/app.h: a server. Make it, register services and callbacks, let it run. Several may live in one process; they
+ * share nothing. Everything marked `Thread: setup` happens before cereus_app_start(), on one thread.
  */
 #ifndef CEREUS_APP_H
 #define CEREUS_APP_H
@@ -18,7 +18,8 @@ typedef struct cereus_app_options {
     bool frontend;    /* players connect to it; without: a backend, which needs no listener */
 } cereus_app_options;
 
-/** A server with default settings; NULL: out of memory. Ownership: gives, end it with cereus_app_free(). Thread: setup. */
+/** A server with default settings; NULL: out of memory. Ownership: gives, end it with cereus_app_free(). Thread: setup.
+ */
 CEREUS_API cereus_app *cereus_app_new(const cereus_app_options *options);
 /** End an app that is not running (never started, or stopped). NULL is fine. Returns NULL. */
 CEREUS_API cereus_app *cereus_app_free(cereus_app *app);
@@ -34,8 +35,8 @@ CEREUS_API void cereus_app_set_user(cereus_app *app, void *user);
 CEREUS_API void *cereus_app_user(const cereus_app *app);
 
 /**
- * Listen for players at @p url: tcp://HOST:PORT or ws://HOST:PORT; port 0 picks a free one. Opened by start; `cereus.listen`
- * in the configuration replaces these.
+ * Listen for players at @p url: tcp://HOST:PORT or ws://HOST:PORT; port 0 picks a free one. Opened by start;
+ * `cereus.listen` in the configuration replaces these.
  * @return CEREUS_OK; CEREUS_E_INVALID: the url; CEREUS_E_STATE: a backend, or it runs already; CEREUS_E_NOMEM
  * Thread: setup.
  */
@@ -45,15 +46,17 @@ CEREUS_API const char *cereus_app_address(cereus_app *app, size_t index);
 
 /** Serve bodies with a serializer of the game's own; borrowed for the life of the app. Thread: setup. */
 CEREUS_API cereus_status cereus_app_set_serializer(cereus_app *app, const cereus_serializer *serializer);
-/** Add a route to the dictionary that both sides use in place of text. @return as the error text says. Thread: setup. */
+/** Add a route to the dictionary that both sides use in place of text. @return as the error text says. Thread: setup.
+ */
 CEREUS_API cereus_status cereus_app_add_dictionary(cereus_app *app, const char *route, uint16_t code,
                                                    cereus_error *err);
 
-/** Called when a uid is being bound (the session knows it, look-ups do not) or has just been (look-ups find it). Anything
- * but CEREUS_OK takes the uid back and becomes the result of the bind. Thread: fiber, on the session's loop. May yield. */
+/** Called when a uid is being bound (the session knows it, look-ups do not) or has just been (look-ups find it).
+ * Anything but CEREUS_OK takes the uid back and becomes the result of the bind. Thread: fiber, on the session's loop.
+ * May yield. */
 typedef cereus_status cereus_bind_fn(cereus_ctx *ctx, void *user);
-/** Checks a parsed handshake, {"sys":{...},"user":{...}} (user missing when none). Anything but CEREUS_OK refuses the client
- * with code 400. Thread: the connection's loop; must not yield. */
+/** Checks a parsed handshake, {"sys":{...},"user":{...}} (user missing when none). Anything but CEREUS_OK refuses the
+ * client with code 400. Thread: the connection's loop; must not yield. */
 typedef cereus_status cereus_handshake_fn(const struct json_t *handshake, void *user);
 
 /** Global callbacks, called in the order added. @return CEREUS_OK; CEREUS_E_STATE; CEREUS_E_NOMEM. Thread: setup. */

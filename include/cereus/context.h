@@ -1,9 +1,9 @@
-/* cereus/context.h: what a piece of game code runs in. Every handler, callback and task gets a cereus_ctx: its memory, its
- * session, its error, and the calls that wait. Game code runs on a fiber: it reads like blocking code, but while it waits
- * its loop serves others. State of the game may therefore change across every call below that says "may yield".
+/* cereus/context.h: what a piece of game code runs in. Every handler, callback and task gets a cereus_ctx: its memory,
+ * its session, its error, and the calls that wait. Game code runs on a fiber: it reads like blocking code, but while it
+ * waits its loop serves others. State of the game may therefore change across every call below that says "may yield".
  *
- * A ctx belongs to one call and one thread; it must not be kept. A crash in game code (a wild pointer, abort()) ends the
- * process as in any C program: there is no exception to catch. What fails in an orderly way answers with an error.
+ * A ctx belongs to one call and one thread; it must not be kept. A crash in game code (a wild pointer, abort()) ends
+ * the process as in any C program: there is no exception to catch. What fails in an orderly way answers with an error.
  */
 #ifndef CEREUS_CONTEXT_H
 #define CEREUS_CONTEXT_H
@@ -21,31 +21,36 @@ extern "C" {
 CEREUS_API cereus_app *cereus_ctx_app(cereus_ctx *ctx);
 /** The session whose message or event this is; NULL in tasks. Good as long as the ctx. */
 CEREUS_API cereus_session *cereus_ctx_session(cereus_ctx *ctx);
-/** The full route, "connector.room.join"; in callbacks and tasks a name for logs. Never NULL; good as long as the ctx. */
+/** The full route, "connector.room.join"; in callbacks and tasks a name for logs. Never NULL; good as long as the ctx.
+ */
 CEREUS_API const char *cereus_ctx_route(cereus_ctx *ctx);
 
 /* -- memory of this call: freed by itself when the call is over -- */
 
-/** @p size bytes, cleared, aligned for any type. NULL: the call's limit (`cereus.request.memory`) or memory is used up. */
+/** @p size bytes, cleared, aligned for any type. NULL: the call's limit (`cereus.request.memory`) or memory is used up.
+ */
 CEREUS_API void *cereus_ctx_alloc(cereus_ctx *ctx, size_t size);
 /** Formatted text. NULL as above. */
 CEREUS_API char *cereus_ctx_printf(cereus_ctx *ctx, const char *fmt, ...) CEREUS_PRINTF(2, 3);
 /** @p bytes as a C string. NULL as above. */
 CEREUS_API char *cereus_ctx_strdup(cereus_ctx *ctx, cereus_slice bytes);
-/** Hand a jansson value to the ctx, which drops the reference when the call is over. Returns @p json (NULL stays NULL). */
+/** Hand a jansson value to the ctx, which drops the reference when the call is over. Returns @p json (NULL stays NULL).
+ */
 CEREUS_API struct json_t *cereus_ctx_keep(cereus_ctx *ctx, struct json_t *json);
 
 /* -- failing -- */
 
 /**
- * Store the game's error: what the client gets is {code, msg, metadata}. `return cereus_fail(ctx, "RH-404", "no room %s", id);`
+ * Store the game's error: what the client gets is {code, msg, metadata}. `return cereus_fail(ctx, "RH-404", "no room
+ * %s", id);`
  * @param code  NULL: an error without a code of its own, PIT-000 for the client; "" is sent as no code at all
  * @return CEREUS_E_FAILED, always
  */
 CEREUS_API cereus_status cereus_fail(cereus_ctx *ctx, const char *code, const char *fmt, ...) CEREUS_PRINTF(3, 4);
 /** The same with text that may hold any bytes. */
 CEREUS_API cereus_status cereus_fail_bytes(cereus_ctx *ctx, const char *code, cereus_slice msg);
-/** Add metadata to the error stored last; a key set before is replaced. Returns CEREUS_E_FAILED, so it can be returned. */
+/** Add metadata to the error stored last; a key set before is replaced. Returns CEREUS_E_FAILED, so it can be returned.
+ */
 CEREUS_API cereus_status cereus_fail_meta(cereus_ctx *ctx, const char *key, const char *value);
 /** The stored error's code and message; NULL when none is stored. For after-pipelines. */
 CEREUS_API const char *cereus_ctx_error_code(cereus_ctx *ctx);

@@ -1,6 +1,6 @@
-/* cereus/group.h: named sets of user ids, independent of sessions and loops: rooms, guilds, parties. Kept in memory, one
- * table per app. Closing a session does not remove its uid from groups: do that in a close callback.
- * Calls fail with the literal texts of Pitaya kept in the ctx. Thread: fiber, any loop. None of them yields.
+/* cereus/group.h: named sets of user ids, independent of sessions and loops: rooms, guilds, parties. Kept in memory,
+ * one table per app. Closing a session does not remove its uid from groups: do that in a close callback. Calls fail
+ * with the literal texts of Pitaya kept in the ctx. Thread: fiber, any loop. None of them yields.
  */
 #ifndef CEREUS_GROUP_H
 #define CEREUS_GROUP_H
@@ -13,15 +13,16 @@ extern "C" {
 
 /** @return CEREUS_OK; CEREUS_E_EXISTS: "group already exists"; CEREUS_E_INVALID: no name; CEREUS_E_NOMEM */
 CEREUS_API cereus_status cereus_group_create(cereus_ctx *ctx, const char *group);
-/** A group that expires at the first tick (`pitaya.groups.memory.tickduration`) after @p ttl_ms since it was made or renewed. */
+/** A group that expires at the first tick (`pitaya.groups.memory.tickduration`) after @p ttl_ms since it was made or
+ * renewed. */
 CEREUS_API cereus_status cereus_group_create_ttl(cereus_ctx *ctx, const char *group, uint64_t ttl_ms);
 /** @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_STATE: "memory group TTL not found" */
 CEREUS_API cereus_status cereus_group_renew_ttl(cereus_ctx *ctx, const char *group);
 /** @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found" */
 CEREUS_API cereus_status cereus_group_delete(cereus_ctx *ctx, const char *group);
 
-/** @return CEREUS_OK; CEREUS_E_INVALID: "empty uid"; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_EXISTS: "member already
- *          exists in group"; CEREUS_E_NOMEM */
+/** @return CEREUS_OK; CEREUS_E_INVALID: "empty uid"; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_EXISTS: "member
+ * already exists in group"; CEREUS_E_NOMEM */
 CEREUS_API cereus_status cereus_group_add(cereus_ctx *ctx, const char *group, const char *uid);
 /** @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found" or "member not found in the group" */
 CEREUS_API cereus_status cereus_group_remove(cereus_ctx *ctx, const char *group, const char *uid);
@@ -38,8 +39,8 @@ CEREUS_API cereus_status cereus_group_count(cereus_ctx *ctx, const char *group, 
 /**
  * Push to all members: serialised, compressed and framed once, shared by all receivers.
  * @param frontend_type  the type of server the members are connected to; NULL: this one
- * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_FAILED: some members have no session here ("failed to
- *         push message to users, check array with failed uids"; the others got it); CEREUS_E_INVALID, CEREUS_E_TOO_LONG
+ * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_FAILED: some members have no session here ("failed
+ * to push message to users, check array with failed uids"; the others got it); CEREUS_E_INVALID, CEREUS_E_TOO_LONG
  */
 CEREUS_API cereus_status cereus_group_broadcast(cereus_ctx *ctx, const char *frontend_type, const char *group,
                                                 const char *route, cereus_value value);

@@ -1,6 +1,6 @@
-/* cereus/handler.h: services and their methods. A service is a table of methods registered under a name; clients reach a
- * method as `service.method` or `servertype.service.method`. Where its code runs is the service's home, and this is what
- * makes game code free of races by default.
+/* cereus/handler.h: services and their methods. A service is a table of methods registered under a name; clients reach
+ * a method as `service.method` or `servertype.service.method`. Where its code runs is the service's home, and this is
+ * what makes game code free of races by default.
  */
 #ifndef CEREUS_HANDLER_H
 #define CEREUS_HANDLER_H
@@ -15,9 +15,9 @@ extern "C" {
  * A handler in its general form; which members of @p in and @p out count is declared beside it in cereus_method.
  * @param in   the argument, good until the handler returns. The handler may change what it points to.
  * @param out  preset by the framework to what the method declares: RAW nothing yet, MESSAGE an initialised message to
- *             fill in, JSON no value yet. For a notify its shape is CEREUS_NOTHING. Setting the shape to CEREUS_NOTHING,
- *             or leaving raw.data or json NULL, is the error "reply must not be null". Memory that a reply points to must
- *             last until the handler has returned (the ctx's, static, or the argument's); a json is a reference given away.
+ *             fill in, JSON no value yet. For a notify its shape is CEREUS_NOTHING. Setting the shape to
+ * CEREUS_NOTHING, or leaving raw.data or json NULL, is the error "reply must not be null". Memory that a reply points
+ * to must last until the handler has returned (the ctx's, static, or the argument's); a json is a reference given away.
  * @param user the method's user pointer
  * @return CEREUS_OK: @p out is the reply; CEREUS_E_FAILED after cereus_fail(); any other status becomes its code
  * Thread: fiber, on the service's home.
@@ -49,16 +49,28 @@ typedef struct cereus_method {
 } cereus_method;
 
 #ifndef __cplusplus
-#define CEREUS_RAW_REQUEST(route, function)  {.name = (route), .in = CEREUS_RAW, .out = CEREUS_RAW, .raw = (function)}
-#define CEREUS_RAW_NOTIFY(route, function)   {.name = (route), .in = CEREUS_RAW, .raw = (function)}
-#define CEREUS_JSON_REQUEST(route, function) {.name = (route), .in = CEREUS_JSON, .out = CEREUS_JSON, .json = (function)}
-#define CEREUS_JSON_NOTIFY(route, function)  {.name = (route), .in = CEREUS_JSON, .json = (function)}
+#define CEREUS_RAW_REQUEST(route, function)                                     \
+    {                                                                           \
+        .name = (route), .in = CEREUS_RAW, .out = CEREUS_RAW, .raw = (function) \
+    }
+#define CEREUS_RAW_NOTIFY(route, function)                   \
+    {                                                        \
+        .name = (route), .in = CEREUS_RAW, .raw = (function) \
+    }
+#define CEREUS_JSON_REQUEST(route, function)                                       \
+    {                                                                              \
+        .name = (route), .in = CEREUS_JSON, .out = CEREUS_JSON, .json = (function) \
+    }
+#define CEREUS_JSON_NOTIFY(route, function)                    \
+    {                                                          \
+        .name = (route), .in = CEREUS_JSON, .json = (function) \
+    }
 #endif
 
 typedef enum cereus_home {
     CEREUS_HOME_ONE,     /* one loop runs all of the service: its state needs no lock. The default */
     CEREUS_HOME_SESSION, /* on the session's own loop: for services whose state is the session's or none. The fastest */
-    CEREUS_HOME_KEY,     /* on the loop that `key` picks (a room's id): all cores, and each room still single-threaded */
+    CEREUS_HOME_KEY, /* on the loop that `key` picks (a room's id): all cores, and each room still single-threaded */
 } cereus_home;
 
 /** Picks the home of one message. Same number, same loop. Thread: the session's loop; must not yield. */

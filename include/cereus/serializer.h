@@ -32,9 +32,11 @@ typedef struct cereus_serializer {
 
     /**
      * Encode @p msg by calls of @p write.
-     * @return CEREUS_OK; CEREUS_E_INVALID: the message cannot be said in this format, @p err says why; what write returned
+     * @return CEREUS_OK; CEREUS_E_INVALID: the message cannot be said in this format, @p err says why; what write
+     * returned
      */
-    cereus_status (*encode)(const struct ProtobufCMessage *msg, cereus_write_fn *write, void *writer, cereus_error *err);
+    cereus_status (*encode)(const struct ProtobufCMessage *msg, cereus_write_fn *write, void *writer,
+                            cereus_error *err);
 
     /** Encode the error {code, msg, metadata} that a client gets; keys and values are pairs, @p meta_count of each. Bad
      * UTF-8 in the texts is replaced, never a failure. Returns as encode. */

@@ -1,6 +1,6 @@
-/* cereus/session.h: a player's session. A cereus_session is a handle that lives as long as the ctx it came from and works
- * on every loop: where the session lives elsewhere, the call goes there and back while the fiber waits. To reach a session
- * later keep its id; a session that has ended answers CEREUS_E_GONE.
+/* cereus/session.h: a player's session. A cereus_session is a handle that lives as long as the ctx it came from and
+ * works on every loop: where the session lives elsewhere, the call goes there and back while the fiber waits. To reach
+ * a session later keep its id; a session that has ended answers CEREUS_E_GONE.
  *
  * Pushes, replies, kicks and closes of one session leave in the order in which they were made.
  */
@@ -20,8 +20,8 @@ CEREUS_API cereus_session *cereus_session_from_id(cereus_ctx *ctx, cereus_sessio
 /** A handle for the session that @p uid is bound to on this server; NULL: nobody. */
 CEREUS_API cereus_session *cereus_session_from_uid(cereus_ctx *ctx, const char *uid);
 
-/** The bound uid, "" before the bind. Good as long as the handle; on another loop than the session's it is the uid at the
- * time the handle was made, or the one bound through it. */
+/** The bound uid, "" before the bind. Good as long as the handle; on another loop than the session's it is the uid at
+ * the time the handle was made, or the one bound through it. */
 CEREUS_API const char *cereus_session_uid(const cereus_session *session);
 /** "ip:port" or "[ip]:port" of the client. Good as long as the handle. */
 CEREUS_API const char *cereus_session_remote_addr(const cereus_session *session);
@@ -29,22 +29,22 @@ CEREUS_API const char *cereus_session_remote_addr(const cereus_session *session)
 /**
  * Give the session its user id: checks, bind callbacks, then the uid can be found, then after-bind callbacks. Another
  * session of this server that holds the uid is closed. A failing callback takes the uid back completely.
- * @return CEREUS_OK; CEREUS_E_FAILED: a callback's error, kept in the ctx; CEREUS_E_BOUND; CEREUS_E_INVALID: "illegal uid"
- *         (empty, or over 255 bytes); CEREUS_E_GONE; CEREUS_E_FULL; CEREUS_E_CANCELLED
- * May yield.
+ * @return CEREUS_OK; CEREUS_E_FAILED: a callback's error, kept in the ctx; CEREUS_E_BOUND; CEREUS_E_INVALID: "illegal
+ * uid" (empty, or over 255 bytes); CEREUS_E_GONE; CEREUS_E_FULL; CEREUS_E_CANCELLED May yield.
  */
 CEREUS_API cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *session, const char *uid);
 
 /**
  * Send a push.
  * @param route  free text of at most 255 bytes
- * @return CEREUS_OK: queued; CEREUS_E_GONE; CEREUS_E_TOO_LONG: route, or more than a packet holds; CEREUS_E_INVALID: the
- *         value cannot be serialised; CEREUS_E_FULL: the policy dropped it; CEREUS_E_NOMEM
+ * @return CEREUS_OK: queued; CEREUS_E_GONE; CEREUS_E_TOO_LONG: route, or more than a packet holds; CEREUS_E_INVALID:
+ * the value cannot be serialised; CEREUS_E_FULL: the policy dropped it; CEREUS_E_NOMEM
  */
 CEREUS_API cereus_status cereus_session_push(cereus_ctx *ctx, cereus_session *session, const char *route,
                                              cereus_value value);
 
-/** Tell the client that it is kicked and close, after what was queued before. @return CEREUS_OK; CEREUS_E_GONE; CEREUS_E_FULL */
+/** Tell the client that it is kicked and close, after what was queued before. @return CEREUS_OK; CEREUS_E_GONE;
+ * CEREUS_E_FULL */
 CEREUS_API cereus_status cereus_session_kick(cereus_ctx *ctx, cereus_session *session);
 /** Close without a word, after what was queued before. @return as kick */
 CEREUS_API cereus_status cereus_session_close(cereus_ctx *ctx, cereus_session *session);
@@ -57,9 +57,11 @@ typedef void cereus_session_close_fn(cereus_ctx *ctx, void *user);
 CEREUS_API cereus_status cereus_session_on_close(cereus_ctx *ctx, cereus_session *session, cereus_session_close_fn *fn,
                                                  void *user);
 
-/* -- session data: a JSON object that lives with the session -- values are copied in and out; may yield, all of them -- */
+/* -- session data: a JSON object that lives with the session -- values are copied in and out; may yield, all of them --
+ */
 
-/** Set @p key. @p value: takes the reference. @return CEREUS_OK; CEREUS_E_GONE; CEREUS_E_INVALID: NULL; CEREUS_E_NOMEM */
+/** Set @p key. @p value: takes the reference. @return CEREUS_OK; CEREUS_E_GONE; CEREUS_E_INVALID: NULL; CEREUS_E_NOMEM
+ */
 CEREUS_API cereus_status cereus_session_set(cereus_ctx *ctx, cereus_session *session, const char *key,
                                             struct json_t *value);
 /** The value of @p key, a copy that the ctx owns; NULL: not set, or the session is gone. */
@@ -72,7 +74,8 @@ CEREUS_API const char *cereus_session_get_text(cereus_ctx *ctx, cereus_session *
 CEREUS_API cereus_status cereus_session_remove(cereus_ctx *ctx, cereus_session *session, const char *key);
 /** All of it, a copy that the ctx owns; NULL: gone or out of memory. */
 CEREUS_API struct json_t *cereus_session_data(cereus_ctx *ctx, cereus_session *session);
-/** Replace all of it; @p object: takes. @return CEREUS_OK; CEREUS_E_GONE; CEREUS_E_INVALID: not an object; CEREUS_E_NOMEM */
+/** Replace all of it; @p object: takes. @return CEREUS_OK; CEREUS_E_GONE; CEREUS_E_INVALID: not an object;
+ * CEREUS_E_NOMEM */
 CEREUS_API cereus_status cereus_session_set_data(cereus_ctx *ctx, cereus_session *session, struct json_t *object);
 
 /** What the client sent in its handshake, as {"sys":{...},"user":{...}}, owned by the ctx; NULL: gone. May yield. */
@@ -83,8 +86,8 @@ CEREUS_API struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_sessi
 /**
  * Push to users of this server wherever their sessions live. The value is serialised and framed once.
  * @param ret_failed  may be NULL; room for @p uid_count pointers; set to those of @p uids that could not be reached
- * @return CEREUS_OK: all were; CEREUS_E_FAILED: *ret_failed_count were not, the error in the ctx says so in Pitaya's words;
- *         CEREUS_E_INVALID, CEREUS_E_TOO_LONG, CEREUS_E_NOMEM: nobody was
+ * @return CEREUS_OK: all were; CEREUS_E_FAILED: *ret_failed_count were not, the error in the ctx says so in Pitaya's
+ * words; CEREUS_E_INVALID, CEREUS_E_TOO_LONG, CEREUS_E_NOMEM: nobody was
  */
 CEREUS_API cereus_status cereus_push_to_users(cereus_ctx *ctx, const char *route, cereus_value value,
                                               const char *const *uids, size_t uid_count, const char *frontend_type,

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #if defined(__GNUC__)
-#define CEREUS_API              __attribute__((visibility("default")))
+#define CEREUS_API               __attribute__((visibility("default")))
 #define CEREUS_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define CEREUS_MUST_USE         __attribute__((warn_unused_result))
+#define CEREUS_MUST_USE          __attribute__((warn_unused_result))
 #else
 #define CEREUS_API
 #define CEREUS_PRINTF(fmt, args)

@@ -51,6 +51,7 @@ void *crs_arena_alloc_slow(crs_arena *a, size_t size)
 {
     if (size > a->max)
         return NULL;
+    size = CRS_MAX(size, (size_t)1);
     size_t want = ((size + 15) & ~(size_t)15) + sizeof(crs_arena_chunk);
     size_t chunk = a->head ? CRS_MIN(a->head->size * 2, (size_t)CHUNK_MAX) : (size_t)CHUNK_MIN;
     if (chunk < want)

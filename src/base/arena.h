@@ -26,7 +26,7 @@ void *crs_arena_alloc_slow(crs_arena *a, size_t size);
 /** @p size bytes, aligned for any type, not cleared. NULL: past max or out of memory. Ownership: the arena's. */
 static inline void *crs_arena_alloc(crs_arena *a, size_t size)
 {
-    size_t want = (size + 15) & ~(size_t)15;
+    size_t want = ((size + 15) & ~(size_t)15) + (size == 0 ? 16 : 0);
     if (CRS_LIKELY(want >= size && want <= (size_t)(a->end - a->at))) {
         void *p = a->at;
         a->at += want;

@@ -102,8 +102,18 @@ cereus_status crs_fail_in(cereus_error *err, cereus_status status, const char *f
     va_start(args, fmt);
     int n = vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof err->msg)
-        snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", was);
+    if (n < 0)
+        n = 0;
+    size_t at = CRS_MIN((size_t)n, sizeof err->msg - 1);
+    size_t room = sizeof err->msg - at; /* with its NUL */
+    const char *parts[] = {": ", was};
+    for (size_t i = 0; i < 2; i++) {
+        size_t len = CRS_MIN(strlen(parts[i]), room - 1);
+        memcpy(err->msg + at, parts[i], len);
+        at += len;
+        room -= len;
+    }
+    err->msg[at] = '\0';
     err->status = status;
     return status;
 }

@@ -21,10 +21,10 @@
 
 /** Our own mistakes and the game's (NULL where not allowed, wrong thread, impossible state) end the process here, in
  * release builds too. Bytes from a peer, a file or the environment never reach one. */
-#define CRS_ASSERT(cond)                                                                                               \
-    do {                                                                                                               \
-        if (CRS_UNLIKELY(!(cond)))                                                                                     \
-            crs_assert_failed(#cond, __FILE__, __LINE__, __func__);                                                    \
+#define CRS_ASSERT(cond)                                            \
+    do {                                                            \
+        if (CRS_UNLIKELY(!(cond)))                                  \
+            crs_assert_failed(#cond, __FILE__, __LINE__, __func__); \
     } while (0)
 
 CRS_NORETURN void crs_assert_failed(const char *cond, const char *file, int line, const char *func);

@@ -40,7 +40,7 @@ static const struct row {
     {CRS_KEY_COMPRESSION, "pitaya.handler.messages.compression", "PITAYA_HANDLER_MESSAGES_COMPRESSION", "true", 1,
      "false", 0, "maybe"},
     {CRS_KEY_COMPRESSION_LEVEL, "cereus.compression.level", "CEREUS_COMPRESSION_LEVEL", "-1", -1, "9", 9, "10"},
-    {CRS_KEY_COMPRESSION_MIN, "cereus.compression.min", "CEREUS_COMPRESSION_MIN", "64", 64, "0", 0, "x"},
+    {CRS_KEY_COMPRESSION_MIN, "cereus.compression.min", "CEREUS_COMPRESSION_MIN", "12", 12, "0", 0, "x"},
     {CRS_KEY_INFLATE_MAX, "cereus.inflate.max", "CEREUS_INFLATE_MAX", "16MiB", 16777216, "1GiB", 1073741824, "2GiB"},
     {CRS_KEY_SESSION_ORDERING, "cereus.session.ordering", "CEREUS_SESSION_ORDERING", "strict", 0, "pitaya", 1, "none"},
     {CRS_KEY_REQUEST_MEMORY, "cereus.request.memory", "CEREUS_REQUEST_MEMORY", "32MiB", 33554432, "64KiB", 65536,

@@ -1,0 +1,738 @@
+/* app/app.c: makes the parts of a server, wires them, starts and stops them in order. The one place that knows all.
+ *
+ * Start: settings, addresses claimed, loops made, threads up, then listening, so that nobody connects to half a server.
+ * Stop:  listening ends; waits of handlers end with CEREUS_E_CANCELLED and what they answer goes out; sessions are
+ * closed after what is queued, close callbacks run; when nothing lives on any loop (or at cereus.shutdown.timeout), a
+ *        barrier makes sure that no mail is under way, and the threads end.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "app/app_priv.h"
+
+enum { OFFLOAD_QUEUE_MAX = 65536 };
+
+/* ---- making ---- */
+
+static char *make_uuid(void)
+{
+    uint8_t b[16];
+    char *text = crs_malloc(37);
+    if (!text || getrandom(b, sizeof b, 0) != (ssize_t)sizeof b) {
+        crs_free(text);
+        return NULL;
+    }
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* RFC 9562: version 4 */
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    snprintf(text, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
+             b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    return text;
+}
+
+cereus_app *cereus_app_new(const cereus_app_options *options)
+{
+    cereus_app *app = crs_zalloc(sizeof *app);
+    if (!app)
+        return NULL;
+    app->shutdown_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_mutex_init(&app->mu, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&app->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    crs_log_init(&app->log, &(crs_log_options){.level = CEREUS_LOG_INFO});
+    app->type = crs_strdup(options && options->type ? options->type : "game");
+    app->frontend = options && options->frontend;
+    app->id = make_uuid();
+    app->config = cereus_config_new();
+    app->groups = crs_groups_new();
+    app->core.app = app;
+    app->core.log = &app->log;
+    app->core.groups = app->groups;
+    app->core.dict = crs_route_dict_new();
+    app->core.uids = crs_uid_index_new();
+    if (app->shutdown_fd < 0 || !app->type || !app->id || !app->config || !app->groups || !app->core.dict ||
+        !app->core.uids || crs_registry_init(&app->core.registry, app->type) != CEREUS_OK)
+        return cereus_app_free(app);
+    return app;
+}
+
+cereus_app *cereus_app_free(cereus_app *app)
+{
+    if (!app)
+        return NULL;
+    CRS_ASSERT(app->state != CRS_APP_RUNNING);
+    crs_registry_fini(&app->core.registry);
+    crs_hook_free_all(&app->core.on_bind);
+    crs_hook_free_all(&app->core.on_after_bind);
+    crs_hook_free_all(&app->core.on_close);
+    crs_hook_free_all(&app->core.validators);
+    crs_route_dict_free(app->core.dict);
+    crs_uid_index_free(app->core.uids);
+    crs_groups_free(app->groups);
+    while (app->tasks) {
+        crs_app_task *next = app->tasks->next;
+        crs_free(app->tasks->service);
+        crs_free(app->tasks);
+        app->tasks = next;
+    }
+    for (size_t i = 0; i < app->url_count; i++)
+        crs_free(app->urls[i]);
+    cereus_config_free(app->config);
+    crs_free(app->loops);
+    crs_free(app->type);
+    crs_free(app->id);
+    if (app->shutdown_fd >= 0)
+        close(app->shutdown_fd);
+    pthread_cond_destroy(&app->changed);
+    pthread_mutex_destroy(&app->mu);
+    crs_free(app);
+    return NULL;
+}
+
+cereus_config *cereus_app_config(cereus_app *app)
+{
+    return app->config;
+}
+
+const char *cereus_app_type(const cereus_app *app)
+{
+    return app->type;
+}
+
+const char *cereus_app_id(const cereus_app *app)
+{
+    const char *set = crs_config_text(app->config, CRS_KEY_ID);
+    return set && *set ? set : app->id;
+}
+
+void cereus_app_set_user(cereus_app *app, void *user)
+{
+    app->user = user;
+}
+
+void *cereus_app_user(const cereus_app *app)
+{
+    return app->user;
+}
+
+/* ---- set-up ---- */
+
+static cereus_status check_setup(const cereus_app *app, cereus_error *err, const char *what)
+{
+    if (app->state == CRS_APP_SETUP)
+        return CEREUS_OK;
+    return crs_fail(err, CEREUS_E_STATE, "you shouldn't change %s while the app is already running", what);
+}
+
+cereus_status cereus_app_listen(cereus_app *app, const char *url, cereus_error *err)
+{
+    CEREUS_TRY(check_setup(app, err, "listeners"));
+    if (!app->frontend)
+        return crs_fail(err, CEREUS_E_STATE, "listener \"%s\": a backend takes no players; make the app a frontend",
+                        url);
+    if (app->url_count == CRS_LISTENERS_MAX)
+        return crs_fail(err, CEREUS_E_FULL, "listener \"%s\": at most %d listeners", url, CRS_LISTENERS_MAX);
+    crs_endpoint endpoint;
+    CEREUS_TRY(crs_endpoint_parse(url, &endpoint, err));
+    if (!(app->urls[app->url_count] = crs_strdup(url)))
+        return crs_fail(err, CEREUS_E_NOMEM, "listener \"%s\": out of memory", url);
+    app->url_count++;
+    return CEREUS_OK;
+}
+
+const char *cereus_app_address(cereus_app *app, size_t index)
+{
+    return index < app->endpoint_count ? app->endpoints[index].text : NULL;
+}
+
+cereus_status cereus_app_set_serializer(cereus_app *app, const cereus_serializer *serializer)
+{
+    CEREUS_TRY(check_setup(app, NULL, "the serializer"));
+    app->core.serializer = serializer;
+    return CEREUS_OK;
+}
+
+cereus_status cereus_app_add_dictionary(cereus_app *app, const char *route, uint16_t code, cereus_error *err)
+{
+    CEREUS_TRY(check_setup(app, err, "the dictionary"));
+    return crs_route_dict_add(app->core.dict, cereus_slice_str(route), code, err);
+}
+
+cereus_status cereus_app_register(cereus_app *app, const char *name, const cereus_method *methods, size_t method_count,
+                                  const cereus_service_options *options, cereus_error *err)
+{
+    CEREUS_TRY(check_setup(app, err, "services"));
+    return crs_registry_add(&app->core.registry, name, methods, method_count, options, err);
+}
+
+static cereus_status add_hook(cereus_app *app, crs_hook **list, bool first, void (*fn)(void), void *user)
+{
+    CEREUS_TRY(check_setup(app, NULL, "callbacks"));
+    return crs_hook_add(list, first, NULL, fn, user);
+}
+
+typedef void any_fn(void);
+
+cereus_status cereus_app_before(cereus_app *app, cereus_before_fn *fn, void *user)
+{
+    return add_hook(app, &app->core.registry.before, false, (any_fn *)fn, user);
+}
+
+cereus_status cereus_app_before_first(cereus_app *app, cereus_before_fn *fn, void *user)
+{
+    return add_hook(app, &app->core.registry.before, true, (any_fn *)fn, user);
+}
+
+cereus_status cereus_app_after(cereus_app *app, cereus_after_fn *fn, void *user)
+{
+    return add_hook(app, &app->core.registry.after, false, (any_fn *)fn, user);
+}
+
+cereus_status cereus_app_after_first(cereus_app *app, cereus_after_fn *fn, void *user)
+{
+    return add_hook(app, &app->core.registry.after, true, (any_fn *)fn, user);
+}
+
+cereus_status cereus_app_on_session_bind(cereus_app *app, cereus_bind_fn *fn, void *user)
+{
+    return add_hook(app, &app->core.on_bind, false, (any_fn *)fn, user);
+}
+
+cereus_status cereus_app_on_after_session_bind(cereus_app *app, cereus_bind_fn *fn, void *user)
+{
+    return add_hook(app, &app->core.on_after_bind, false, (any_fn *)fn, user);
+}
+
+cereus_status cereus_app_on_session_close(cereus_app *app, cereus_session_close_fn *fn, void *user)
+{
+    return add_hook(app, &app->core.on_close, false, (any_fn *)fn, user);
+}
+
+cereus_status cereus_app_add_handshake_validator(cereus_app *app, const char *name, cereus_handshake_fn *fn, void *user)
+{
+    CEREUS_TRY(check_setup(app, NULL, "validators"));
+    for (crs_hook *h = app->core.validators; h; h = h->next) {
+        if (h->name && strcmp(h->name, name) == 0) {
+            h->fn.any = (any_fn *)fn;
+            h->user = user;
+            return CEREUS_OK;
+        }
+    }
+    return crs_hook_add(&app->core.validators, false, name, (any_fn *)fn, user);
+}
+
+/* ---- tasks and questions ---- */
+
+static crs_dispatch *home_of_service(cereus_app *app, const char *service, cereus_status *ret_status)
+{
+    uint32_t loop = 0;
+    *ret_status = CEREUS_OK;
+    if (service && *service) {
+        const crs_service *s = crs_registry_service(&app->core.registry, service);
+        if (!s) {
+            *ret_status = CEREUS_E_NOT_FOUND;
+            return NULL;
+        }
+        loop = s->opt.home == CEREUS_HOME_ONE ? s->home_loop : 0;
+    }
+    return app->state == CRS_APP_RUNNING ? app->core.loops[loop % app->core.loop_count] : NULL;
+}
+
+cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user)
+{
+    cereus_status st;
+    crs_dispatch *d = home_of_service(app, service, &st);
+    if (st)
+        return st;
+    if (d)
+        return crs_dispatch_spawn(d, "task", fn, user);
+    if (app->state == CRS_APP_STOPPED)
+        return CEREUS_OK; /* dropped, as promised */
+    crs_app_task *t = crs_zalloc(sizeof *t);
+    if (!t || !(t->service = crs_strdup(service ? service : ""))) {
+        crs_free(t);
+        return CEREUS_E_NOMEM;
+    }
+    t->fn = fn;
+    t->user = user;
+    crs_app_task **tail = &app->tasks;
+    while (*tail)
+        tail = &(*tail)->next;
+    *tail = t;
+    return CEREUS_OK;
+}
+
+size_t cereus_app_session_count(cereus_app *app)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < app->core.loop_count; i++)
+        count +=
+            atomic_load_explicit(&crs_frontend_sessions(app->core.loops[i]->frontend)->count, memory_order_relaxed);
+    return count;
+}
+
+uint64_t cereus_app_counter(cereus_app *app, const char *name)
+{
+    uint64_t sum = 0;
+    for (size_t c = 0; crs_counter_name(c); c++) {
+        if (strcmp(crs_counter_name(c), name) != 0)
+            continue;
+        for (uint32_t i = 0; i < app->core.loop_count; i++)
+            sum += crs_counter_read(&app->core.loops[i]->loop->counters, (crs_counter)c);
+    }
+    return sum;
+}
+
+/* ---- loops ---- */
+
+static bool watch_quiet(void *user)
+{
+    crs_app_loop *l = user;
+    if (!l->stopping)
+        return false;
+    bool quiet = crs_fibers_alive(l->dispatch.fibers) == 0 && crs_transport_count(l->dispatch.transport) == 0 &&
+                 !l->dispatch.waiting && l->dispatch.closing == 0;
+    if (quiet == l->was_quiet)
+        return false;
+    l->was_quiet = quiet;
+    pthread_mutex_lock(&l->app->mu);
+    l->quiet = quiet;
+    pthread_cond_broadcast(&l->app->changed);
+    pthread_mutex_unlock(&l->app->mu);
+    return false;
+}
+
+static void on_expire(crs_timer *timer)
+{
+    crs_app_loop *l = CRS_CONTAINER(timer, crs_app_loop, expire);
+    crs_groups_expire(l->app->groups, l->loop->now_ms);
+    cereus_status st =
+        crs_loop_timer_start(l->loop, timer, (uint64_t)crs_config_ms(l->app->config, CRS_KEY_GROUPS_TICK));
+    CRS_UNUSED(st); /* it keeps the place that it had */
+}
+
+static crs_frontend_options frontend_options(cereus_app *app, crs_dispatch *d)
+{
+    const cereus_config *cfg = app->config;
+    return (crs_frontend_options){
+        .heartbeat_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_HEARTBEAT_INTERVAL),
+        .handshake_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_HANDSHAKE_TIMEOUT),
+        .write_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_WRITE_TIMEOUT),
+        .outbox_max = crs_config_size(cfg, CRS_KEY_OUTBOX_BYTES),
+        .outbox_drop = crs_config_choice(cfg, CRS_KEY_OUTBOX_POLICY) == 1,
+        .inflate_max = crs_config_size(cfg, CRS_KEY_INFLATE_MAX),
+        .compress = crs_config_bool(cfg, CRS_KEY_COMPRESSION),
+        .compress_level = (int)crs_config_int(cfg, CRS_KEY_COMPRESSION_LEVEL),
+        .compress_min = crs_config_size(cfg, CRS_KEY_COMPRESSION_MIN),
+        .sessions_max = (uint32_t)crs_config_int(cfg, CRS_KEY_SESSIONS_MAX),
+        .serializer = app->core.serializer->name,
+        .dict = app->core.dict,
+        .uids = app->core.uids,
+        .ops = &crs_dispatch_agent_ops,
+        .user = d,
+    };
+}
+
+static void open_connection(crs_conn *conn, void *user)
+{
+    crs_frontend_on_open(conn, ((crs_dispatch *)user)->frontend);
+}
+
+static void free_loop(crs_app_loop *l)
+{
+    if (!l->loop)
+        return;
+    crs_loop_enter(l->loop);
+    crs_frontend_free(l->dispatch.frontend);
+    crs_transport_free(l->dispatch.transport);
+    crs_dispatch_fini(&l->dispatch);
+    crs_fibers_free(l->dispatch.fibers);
+    l->loop = crs_loop_free(l->loop);
+    crs_loop_enter(NULL);
+}
+
+static cereus_status make_loop(cereus_app *app, uint32_t index, cereus_error *err)
+{
+    const cereus_config *cfg = app->config;
+    crs_app_loop *l = &app->loops[index];
+    crs_dispatch *d = &l->dispatch;
+    l->app = app;
+    crs_loop_options loop_opt = {
+        .index = index, .mailbox_capacity = (size_t)crs_config_int(cfg, CRS_KEY_MAILBOX_CAPACITY), .log = &app->log};
+    CEREUS_TRY(crs_loop_new(&loop_opt, &l->loop, err));
+    crs_loop_enter(l->loop);
+    crs_fibers_options fiber_opt = {.max = (size_t)crs_config_int(cfg, CRS_KEY_FIBERS_MAX),
+                                    .stack_len = crs_config_size(cfg, CRS_KEY_FIBERS_STACK),
+                                    .arena_max = crs_config_size(cfg, CRS_KEY_REQUEST_MEMORY)};
+    crs_transport_options transport_opt = {
+        .packet_max = crs_config_size(cfg, CRS_KEY_PACKET_MAX),
+        .opening_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_HANDSHAKE_TIMEOUT),
+        .flush_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_WRITE_TIMEOUT),
+        .on_open = open_connection,
+        .on_open_user = d,
+    };
+    /* the hooks of a turn's end, in this order: fibers that are ready, calls that waited for one, then the output */
+    crs_fibers *fibers = NULL;
+    cereus_status st = crs_fibers_new(l->loop, &fiber_opt, &fibers, err);
+    if (!st) {
+        crs_dispatch_init(d, &app->core, l->loop, fibers);
+        st = crs_transport_new(l->loop, &transport_opt, &d->transport, err);
+    }
+    if (!st) {
+        crs_frontend_options fe_opt = frontend_options(app, d);
+        st = crs_frontend_new(l->loop, &fe_opt, &d->frontend, err);
+    }
+    crs_loop_add_hook(l->loop, watch_quiet, l);
+    crs_timer_init(&l->expire, on_expire);
+    if (!st && index == 0)
+        st = crs_loop_timer_start(l->loop, &l->expire, (uint64_t)crs_config_ms(cfg, CRS_KEY_GROUPS_TICK));
+    crs_loop_enter(NULL);
+    app->core.loops[index] = d;
+    return st;
+}
+
+static void report_up(crs_app_loop *l, bool up)
+{
+    pthread_mutex_lock(&l->app->mu);
+    l->up = up;
+    l->failed = !up;
+    pthread_cond_broadcast(&l->app->changed);
+    pthread_mutex_unlock(&l->app->mu);
+}
+
+static void *loop_main(void *arg)
+{
+    crs_app_loop *l = arg;
+    cereus_app *app = l->app;
+    cereus_status st = CEREUS_OK;
+    crs_loop_enter(l->loop);
+    crs_fibers_watch_overflow(l->dispatch.fibers);
+    crs_watchdog_add(app->watchdog, l->dispatch.fibers);
+    for (size_t i = 0; !st && i < app->endpoint_count; i++)
+        st = crs_listener_new(l->dispatch.transport, &app->endpoints[i], &l->listeners[i], &l->error);
+    report_up(l, st == CEREUS_OK);
+    crs_loop_run(l->loop); /* also after a failure: until the stop, which knows how to end it */
+    crs_watchdog_remove(app->watchdog, l->dispatch.fibers);
+    crs_loop_enter(NULL);
+    return NULL;
+}
+
+/* ---- start ---- */
+
+static cereus_status find_endpoints(cereus_app *app, int *claims, cereus_error *err)
+{
+    size_t count;
+    const char *const *urls = crs_config_list(app->config, CRS_KEY_LISTEN, &count);
+    if (count == 0) {
+        urls = (const char *const *)app->urls;
+        count = app->url_count;
+    } else if (!app->frontend) {
+        return crs_fail(err, CEREUS_E_INVALID, "cereus.listen: a backend takes no players; remove it (%s)",
+                        crs_config_source(app->config, CRS_KEY_LISTEN));
+    }
+    if (app->frontend && count == 0)
+        return crs_fail(err, CEREUS_E_INVALID,
+                        "a frontend needs a listener: call cereus_app_listen() or set cereus.listen, for example to "
+                        "ws://0.0.0.0:3250");
+    if (count > CRS_LISTENERS_MAX)
+        return crs_fail(err, CEREUS_E_INVALID, "cereus.listen: at most %d listeners", CRS_LISTENERS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        CEREUS_TRY(crs_endpoint_parse(urls[i], &app->endpoints[i], err));
+        CEREUS_TRY(crs_endpoint_claim(&app->endpoints[i], &claims[i], err));
+        app->endpoint_count = i + 1;
+    }
+    return CEREUS_OK;
+}
+
+/** As many descriptors as the system lets us have. */
+static void raise_descriptor_limit(cereus_app *app)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+        lim.rlim_cur = lim.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &lim);
+    }
+    if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < 4096 && app->frontend)
+        crs_log_warn(&app->log, "few file descriptors: each player takes one", CRS_UINT("limit", lim.rlim_cur),
+                     CRS_STR("fix", "raise ulimit -n"));
+}
+
+static cereus_status start_threads(cereus_app *app, cereus_error *err)
+{
+    sigset_t all, was;
+    sigfillset(&all); /* signals are for the thread that waits for the end */
+    pthread_sigmask(SIG_SETMASK, &all, &was);
+    cereus_status st = CEREUS_OK;
+    for (uint32_t i = 0; !st && i < app->core.loop_count; i++) {
+        if (pthread_create(&app->loops[i].thread, NULL, loop_main, &app->loops[i]) != 0)
+            st = crs_fail(err, CEREUS_E_IO, "cannot start a thread: lower cereus.loops");
+        else
+            app->loops[i].thread_started = true;
+    }
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    pthread_mutex_lock(&app->mu);
+    for (uint32_t i = 0; !st && i < app->core.loop_count; i++) {
+        while (!app->loops[i].up && !app->loops[i].failed)
+            pthread_cond_wait(&app->changed, &app->mu);
+        if (app->loops[i].failed) {
+            if (err)
+                *err = app->loops[i].error;
+            st = app->loops[i].error.status;
+        }
+    }
+    pthread_mutex_unlock(&app->mu);
+    return st;
+}
+
+static void stop_loops(cereus_app *app);
+
+static void free_running_parts(cereus_app *app)
+{
+    app->core.workers = crs_workers_free(app->core.workers);
+    app->watchdog = crs_watchdog_free(app->watchdog);
+    for (uint32_t i = 0; app->loops && i < app->core.loop_count; i++)
+        free_loop(&app->loops[i]);
+    crs_free(app->loops);
+    app->loops = NULL;
+    app->core.loop_count = 0;
+    app->endpoint_count = 0;
+}
+
+static cereus_status apply_settings(cereus_app *app, cereus_error *err)
+{
+    const cereus_config *cfg = app->config;
+    crs_core *core = &app->core;
+    crs_log_init(&app->log, &(crs_log_options){.level = (cereus_log_level)crs_config_choice(cfg, CRS_KEY_LOG_LEVEL),
+                                               .format = (crs_log_format)crs_config_choice(cfg, CRS_KEY_LOG_FORMAT)});
+    for (size_t i = 0; i < crs_config_warning_count(cfg); i++)
+        crs_log_warn(&app->log, "configuration", CRS_STR("warning", crs_config_warning(cfg, i)));
+    if (!core->serializer) {
+        bool camel = crs_config_choice(cfg, CRS_KEY_JSON_NAMES) == 1;
+        core->serializer = crs_config_int(cfg, CRS_KEY_SERIALIZER) == 2 ? &crs_serializer_protobuf
+                           : camel                                      ? &crs_serializer_json_camel
+                                                                        : &crs_serializer_json;
+    }
+    core->inbox_messages = (size_t)crs_config_int(cfg, CRS_KEY_INBOX_MESSAGES);
+    core->inbox_bytes = crs_config_size(cfg, CRS_KEY_INBOX_BYTES);
+    core->all_concurrent = crs_config_choice(cfg, CRS_KEY_SESSION_ORDERING) == 1;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t loops = crs_config_int(cfg, CRS_KEY_LOOPS);
+    core->loop_count = (uint32_t)CRS_MIN(loops ? loops : CRS_MAX(cores, 1L), (int64_t)CRS_LOOPS_MAX);
+    for (crs_service *s = core->registry.services; s; s = s->next)
+        s->home_loop %= core->loop_count;
+    app->loops = crs_zalloc(core->loop_count * sizeof *app->loops);
+    return app->loops ? CEREUS_OK : crs_fail(err, CEREUS_E_NOMEM, "out of memory");
+}
+
+static cereus_status start_parts(cereus_app *app, cereus_error *err)
+{
+    const cereus_config *cfg = app->config;
+    CEREUS_TRY(crs_workers_new((size_t)crs_config_int(cfg, CRS_KEY_OFFLOAD_THREADS), OFFLOAD_QUEUE_MAX,
+                               &app->core.workers, err));
+    for (uint32_t i = 0; i < app->core.loop_count; i++)
+        CEREUS_TRY(make_loop(app, i, err));
+    int64_t threshold = crs_config_ms(cfg, CRS_KEY_WATCHDOG_THRESHOLD);
+    if (threshold > 0)
+        CEREUS_TRY(crs_watchdog_new(&app->log, (uint64_t)threshold, &app->watchdog, err));
+    return CEREUS_OK;
+}
+
+cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
+{
+    CEREUS_TRY(check_setup(app, err, "anything, and it cannot be started again"));
+    int claims[CRS_LISTENERS_MAX];
+    for (size_t i = 0; i < CRS_LISTENERS_MAX; i++)
+        claims[i] = -1;
+    cereus_status st = apply_settings(app, err);
+    raise_descriptor_limit(app);
+    if (!st)
+        st = find_endpoints(app, claims, err);
+    if (!st)
+        st = start_parts(app, err);
+    if (!st && (st = start_threads(app, err)))
+        stop_loops(app);
+    for (size_t i = 0; i < CRS_LISTENERS_MAX; i++) {
+        if (claims[i] >= 0)
+            close(claims[i]);
+    }
+    if (st) {
+        free_running_parts(app);
+        return st;
+    }
+    app->state = CRS_APP_RUNNING;
+    for (size_t i = 0; i < app->endpoint_count; i++)
+        crs_log_info(&app->log, "listening", CRS_STR("address", app->endpoints[i].text));
+    while (app->tasks) {
+        crs_app_task *t = app->tasks;
+        app->tasks = t->next;
+        cereus_app_spawn(app, t->service, t->fn, t->user);
+        crs_free(t->service);
+        crs_free(t);
+    }
+    return CEREUS_OK;
+}
+
+/* ---- stop ---- */
+
+void cereus_app_shutdown(cereus_app *app)
+{
+    uint64_t one = 1;
+    if (write(app->shutdown_fd, &one, sizeof one) < 0) {
+        /* the counter is full: it was asked for before */
+    }
+}
+
+static void step_close_sessions(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    crs_frontend_close_all(l->dispatch.frontend, CRS_CLOSE_SHUTDOWN);
+    l->stopping = true; /* from now on it tells when it is quiet */
+}
+
+static void step_stop_taking(crs_loop *loop, crs_mail *mail)
+{
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    for (size_t i = 0; i < l->app->endpoint_count; i++)
+        l->listeners[i] = crs_listener_free(l->listeners[i]);
+    crs_fibers_cancel_all(l->dispatch.fibers);
+    l->step.run = step_close_sessions; /* in the next turn: what the handlers answer now goes out first */
+    crs_loop_post_reserved(loop, &l->step);
+}
+
+static void step_abort(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_transport_abort_unowned(CRS_CONTAINER(mail, crs_app_loop, step)->dispatch.transport);
+}
+
+static void step_barrier(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    pthread_mutex_lock(&l->app->mu);
+    l->barrier++;
+    pthread_cond_broadcast(&l->app->changed);
+    pthread_mutex_unlock(&l->app->mu);
+}
+
+static void step_end(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(mail);
+    crs_loop_stop(loop);
+}
+
+static void send_step(cereus_app *app, crs_mail_fn *run)
+{
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (!app->loops[i].thread_started)
+            continue;
+        app->loops[i].step.run = run;
+        crs_loop_post_reserved(app->loops[i].loop, &app->loops[i].step);
+    }
+}
+
+static bool all_quiet_locked(const cereus_app *app)
+{
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (app->loops[i].thread_started && !app->loops[i].quiet)
+            return false;
+    }
+    return true;
+}
+
+/** Wait until all loops are quiet; false: not by then. */
+static bool wait_quiet(cereus_app *app, int64_t timeout_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += timeout_ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&app->mu);
+    bool quiet;
+    while (!(quiet = all_quiet_locked(app))) {
+        if (pthread_cond_timedwait(&app->changed, &app->mu, &until) == ETIMEDOUT)
+            break;
+    }
+    quiet = all_quiet_locked(app);
+    pthread_mutex_unlock(&app->mu);
+    return quiet;
+}
+
+/** All mail posted before now has been handled when this returns. */
+static void pass_barrier(cereus_app *app)
+{
+    unsigned want[CRS_LOOPS_MAX];
+    pthread_mutex_lock(&app->mu);
+    for (uint32_t i = 0; i < app->core.loop_count; i++)
+        want[i] = app->loops[i].barrier + 1;
+    pthread_mutex_unlock(&app->mu);
+    send_step(app, step_barrier);
+    pthread_mutex_lock(&app->mu);
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        while (app->loops[i].thread_started && app->loops[i].barrier != want[i])
+            pthread_cond_wait(&app->changed, &app->mu);
+    }
+    pthread_mutex_unlock(&app->mu);
+}
+
+static void stop_loops(cereus_app *app)
+{
+    send_step(app, step_stop_taking);
+    if (!wait_quiet(app, crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT))) {
+        crs_log_warn(&app->log, "stopping took longer than cereus.shutdown.timeout: connections are cut");
+        send_step(app, step_abort);
+    }
+    do { /* a handler that computes for ever holds the process here, and the watchdog names it */
+        while (!wait_quiet(app, 60 * 1000))
+            crs_log_warn(&app->log, "still waiting for handlers to end");
+        pass_barrier(app);
+        pass_barrier(app); /* what the first round's mail posted */
+    } while (!wait_quiet(app, 0));
+    send_step(app, step_end);
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (app->loops[i].thread_started)
+            pthread_join(app->loops[i].thread, NULL);
+    }
+}
+
+void cereus_app_wait(cereus_app *app, bool with_signals)
+{
+    if (app->state != CRS_APP_RUNNING)
+        return;
+    int signal_fd = -1;
+    if (with_signals) {
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGQUIT);
+        sigaddset(&set, SIGTERM);
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+        signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    }
+    struct pollfd fds[2] = {{.fd = app->shutdown_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
+    while (poll(fds, signal_fd >= 0 ? 2 : 1, -1) < 0 && errno == EINTR) {
+    }
+    struct signalfd_siginfo info;
+    if (signal_fd >= 0 && fds[1].revents && read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        crs_log_info(&app->log, "stopping", CRS_STR("signal", strsignal((int)info.ssi_signo)));
+    if (signal_fd >= 0)
+        close(signal_fd);
+    stop_loops(app);
+    free_running_parts(app);
+    app->state = CRS_APP_STOPPED;
+}

@@ -1,0 +1,66 @@
+/* app/app_priv.h: the inside of an app, for the files beside it. */
+#ifndef CRS_APP_APP_PRIV_H
+#define CRS_APP_APP_PRIV_H
+
+#include <pthread.h>
+
+#include <cereus/app.h>
+
+#include "app/watchdog.h"
+#include "config/config.h"
+#include "dispatch/core.h"
+#include "group/group.h"
+#include "transport/tcp.h"
+
+enum { CRS_LISTENERS_MAX = 16 };
+
+typedef enum crs_app_state { CRS_APP_SETUP, CRS_APP_RUNNING, CRS_APP_STOPPED } crs_app_state;
+
+/** One loop with its thread. */
+typedef struct crs_app_loop {
+    cereus_app *app;
+    crs_loop *loop;
+    crs_dispatch dispatch;
+    crs_listener *listeners[CRS_LISTENERS_MAX];
+    pthread_t thread;
+    bool thread_started;
+    cereus_error error; /* why it did not come up; guarded by app->mu */
+    bool up, failed;    /* guarded by app->mu */
+    bool stopping;      /* loop */
+    bool quiet;         /* guarded by app->mu: nothing lives on it any more */
+    bool was_quiet;     /* loop: what `quiet` was set to */
+    unsigned barrier;   /* guarded by app->mu: how many barriers have passed */
+    crs_mail step;      /* the mail that the stop sends, one at a time */
+    crs_timer expire;   /* groups; on the first loop */
+} crs_app_loop;
+
+typedef struct crs_app_task { /* spawned before the start */
+    struct crs_app_task *next;
+    char *service;
+    cereus_task_fn *fn;
+    void *user;
+} crs_app_task;
+
+struct cereus_app {
+    char *type;
+    char *id;
+    bool frontend;
+    void *user;
+    crs_app_state state;
+    cereus_config *config;
+    crs_log log;
+    crs_core core;
+    crs_groups *groups;
+    crs_watchdog *watchdog;
+    char *urls[CRS_LISTENERS_MAX]; /* as given */
+    size_t url_count;
+    crs_endpoint endpoints[CRS_LISTENERS_MAX]; /* while running */
+    size_t endpoint_count;
+    crs_app_loop *loops;
+    crs_app_task *tasks;
+    int shutdown_fd; /* eventfd: somebody wants the end */
+    pthread_mutex_t mu;
+    pthread_cond_t changed; /* something guarded by mu has */
+};
+
+#endif

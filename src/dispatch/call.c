@@ -1,0 +1,779 @@
+/* dispatch/call.c: from a decoded message to its answer.
+ *
+ * The lane of a session is what keeps its messages in order: while one is being handled (`running`), the next ones wait
+ * in the agent's list; a route flagged concurrent passes by. The usual case costs no heap: the lane is free, the home
+ * is this loop, so a fiber starts on the bytes in the read buffer and has finished when on_message() returns.
+ *
+ *    on_message ─ lane busy ──────────────> lane list ──┐
+ *        │ no fiber ───────────────────> waiting ──┐    │ when the call before has finished
+ *        ├─ home here ─> fiber: decode, before, handler, after, encode ─> respond ─> next in lane
+ *        └─ home elsewhere ─> mail ─> fiber there ─> mail back ─> respond ─> next in lane
+ */
+#include "dispatch/call.h"
+
+#include <jansson.h>
+#include <protobuf-c/protobuf-c.h>
+
+enum { JSON_DEPTH_MAX = 64 };
+
+/* ---- encoding results ---- */
+
+static cereus_status write_bytes(void *writer, const void *data, size_t len)
+{
+    return crs_bytes_append(writer, data, len);
+}
+
+/** Replace @p out's content by the error payload. Never fails for good: out of memory leaves it empty. */
+static void encode_error(crs_core *core, const cereus_ctx *ctx, cereus_status status, crs_bytes *out)
+{
+    crs_error_view e = crs_ctx_error_view(ctx, status);
+    out->len = 0;
+    if (core->serializer->encode_error(e.code, e.msg, e.meta_keys, e.meta_values, e.meta_count, write_bytes, out))
+        out->len = 0;
+}
+
+static bool is_nothing(const cereus_value *v)
+{
+    switch (v->shape) {
+    case CEREUS_RAW:
+        return !v->raw.data;
+    case CEREUS_MESSAGE:
+        return !v->message;
+    case CEREUS_JSON:
+        return !v->json;
+    case CEREUS_NOTHING:
+        break;
+    }
+    return true;
+}
+
+/* ---- decoding arguments ---- */
+
+static void *arena_alloc(void *allocator, size_t size)
+{
+    return crs_arena_alloc(allocator, size);
+}
+
+/** jansson recurses per level: what nests deeper than a fiber's stack can take is refused first. */
+static bool json_too_deep(cereus_slice body)
+{
+    size_t depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < body.len; i++) {
+        uint8_t c = body.data[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > JSON_DEPTH_MAX)
+                return true;
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            depth--;
+        }
+    }
+    return false;
+}
+
+static cereus_status bad_body(cereus_ctx *ctx, cereus_status status, const char *why)
+{
+    CRS_COUNT(&ctx->dispatch->loop->counters, bad_bodies);
+    if (status == CEREUS_E_NOMEM)
+        return crs_ctx_error(ctx, status, "PIT-500", "the request needs more memory than cereus.request.memory");
+    const char *text = crs_arena_printf(ctx->arena, "%s", why);
+    return crs_ctx_error(ctx, CEREUS_E_MALFORMED, "PIT-400", text ? text : "bad body");
+}
+
+static cereus_status decode_argument(cereus_ctx *ctx, const cereus_method *m, cereus_slice body, cereus_value *ret_in)
+{
+    crs_core *core = ctx->dispatch->core;
+    cereus_error err = {0};
+    *ret_in = (cereus_value){.shape = m->in};
+    switch (m->in) {
+    case CEREUS_NOTHING:
+        break;
+    case CEREUS_RAW: {
+        uint8_t *copy = crs_arena_alloc(ctx->arena, body.len + 1); /* the read buffer is not kept across a wait */
+        if (!copy)
+            return bad_body(ctx, CEREUS_E_NOMEM, "");
+        if (body.len)
+            memcpy(copy, body.data, body.len);
+        copy[body.len] = '\0';
+        ret_in->raw = cereus_slice_of(copy, body.len);
+        break;
+    }
+    case CEREUS_MESSAGE: {
+        cereus_status st = core->serializer->decode(m->in_type, body, arena_alloc, ctx->arena, &ret_in->message, &err);
+        if (st)
+            return bad_body(ctx, st, err.msg);
+        break;
+    }
+    case CEREUS_JSON: {
+        json_error_t jerr;
+        if (json_too_deep(body))
+            return bad_body(ctx, CEREUS_E_MALFORMED, "json: nested too deep");
+        json_t *json = json_loadb((const char *)body.data, body.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &jerr);
+        if (!json) {
+            snprintf(err.msg, sizeof err.msg, "json: %s (offset %d)", jerr.text, jerr.position);
+            return bad_body(ctx, CEREUS_E_MALFORMED, err.msg);
+        }
+        ret_in->json = cereus_ctx_keep(ctx, json);
+        if (!ret_in->json)
+            return bad_body(ctx, CEREUS_E_NOMEM, "");
+        break;
+    }
+    }
+    return CEREUS_OK;
+}
+
+/* ---- running ---- */
+
+static cereus_status call_function(cereus_ctx *ctx, const cereus_method *m, const cereus_value *in, cereus_value *out)
+{
+    bool notify = m->out == CEREUS_NOTHING;
+    if (m->raw)
+        return m->raw(ctx, in->raw, notify ? NULL : &out->raw);
+    if (m->json)
+        return m->json(ctx, in->json, notify ? NULL : &out->json);
+    return m->fn(ctx, in, out, m->user);
+}
+
+static cereus_status prepare_result(cereus_ctx *ctx, const cereus_method *m, cereus_value *out)
+{
+    *out = (cereus_value){.shape = m->out};
+    if (m->out != CEREUS_MESSAGE)
+        return CEREUS_OK;
+    out->message = crs_arena_alloc(ctx->arena, m->out_type->sizeof_message);
+    if (!out->message)
+        return bad_body(ctx, CEREUS_E_NOMEM, "");
+    protobuf_c_message_init(m->out_type, out->message);
+    return CEREUS_OK;
+}
+
+/** Argument, pipelines, handler. CEREUS_OK: *out is the result, if the method has one. */
+static cereus_status run_handler(cereus_ctx *ctx, const crs_method *method, cereus_slice body, cereus_value *out)
+{
+    const crs_registry *r = &ctx->dispatch->core->registry;
+    const cereus_method *m = &method->decl;
+    cereus_value in;
+    CEREUS_TRY(decode_argument(ctx, m, body, &in));
+    CEREUS_TRY(prepare_result(ctx, m, out));
+    for (const crs_hook *h = r->before; h; h = h->next)
+        CEREUS_TRY(h->fn.before(ctx, &in, h->user));
+    cereus_status st = call_function(ctx, m, &in, out);
+    for (const crs_hook *h = r->after; h; h = h->next)
+        st = h->fn.after(ctx, out, st, h->user);
+    return st;
+}
+
+/** Handle one message and put what the client is to get into @p result. Returns whether that is an error payload. */
+static bool run_call(cereus_ctx *ctx, const crs_method *method, cereus_slice body, bool answer, crs_bytes *result)
+{
+    crs_core *core = ctx->dispatch->core;
+    cereus_value out = {0};
+    crs_fiber_set_tag(ctx->fiber, ctx->session->id);
+    cereus_status st = run_handler(ctx, method, body, &out);
+    if (CRS_UNLIKELY(crs_fiber_flagged(ctx->fiber)))
+        crs_log_warn(core->log, "handler that held its loop has ended", CRS_STR("route", ctx->route),
+                     CRS_STR("uid", cereus_session_uid(ctx->session)), CRS_UINT("session", ctx->session->id));
+    result->len = 0; /* only now: others may have used it while the handler waited */
+    if (st == CEREUS_OK && answer) {
+        cereus_error err = {0};
+        if (is_nothing(&out)) {
+            st = crs_ctx_error(ctx, CEREUS_E_STATE, "PIT-000", "reply must not be null");
+        } else if ((st = crs_value_encode(core->serializer, &out, result, &err))) {
+            const char *text = crs_arena_printf(ctx->arena, "%s", err.status ? err.msg : cereus_status_text(st));
+            st = crs_ctx_error(ctx, st, st == CEREUS_E_INVALID ? "PIT-000" : "PIT-500", text ? text : "");
+        }
+    }
+    if (out.shape == CEREUS_JSON)
+        json_decref(out.json);
+    if (st == CEREUS_OK)
+        return false;
+    CRS_COUNT(&ctx->dispatch->loop->counters, handler_failures);
+    if (crs_log_enabled(core->log, CEREUS_LOG_DEBUG)) {
+        crs_error_view e = crs_ctx_error_view(ctx, st);
+        crs_log_debug(core->log, "handler failed", CRS_STR("route", ctx->route), CRS_SLICE("code", e.code),
+                      CRS_SLICE("msg", e.msg));
+    }
+    encode_error(core, ctx, st, result);
+    return true;
+}
+
+static crs_input pressure(crs_dispatch *d, crs_agent *agent);
+
+/** Send an answer; one that does not fit a packet is replaced by an error. */
+static void respond(crs_dispatch *d, cereus_session_id session, uint64_t id, cereus_slice body, bool error)
+{
+    crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), session);
+    cereus_status st = agent ? crs_agent_respond(agent, id, body, error) : CEREUS_E_GONE;
+    if (st == CEREUS_E_TOO_LONG) {
+        d->encoded.len = 0;
+        if (d->core->serializer->encode_error(cereus_slice_str("PIT-500"),
+                                              cereus_slice_str("the reply does not fit a packet"), NULL, NULL, 0,
+                                              write_bytes, &d->encoded) == CEREUS_OK)
+            st = crs_agent_respond(agent, id, crs_bytes_slice(&d->encoded), true);
+    }
+    if (st == CEREUS_E_GONE)
+        CRS_COUNT(&d->loop->counters, replies_dropped);
+    if (d->encoded.cap > 4 * CRS_READ_BUFFER_LEN)
+        crs_bytes_fini(&d->encoded);
+}
+
+/* ---- the lane ---- */
+
+static void free_call(crs_call *call)
+{
+    crs_bytes_fini(&call->result);
+    crs_free(call);
+}
+
+static crs_call *lane_pop(crs_agent *agent)
+{
+    crs_call *call = agent->lane_head;
+    if (!call)
+        return NULL;
+    agent->lane_head = call->next;
+    if (!call->next)
+        agent->lane_tail = NULL;
+    agent->lane_count--;
+    agent->lane_bytes -= (uint32_t)call->body.len;
+    return call;
+}
+
+static void lane_push(crs_agent *agent, crs_call *call)
+{
+    call->next = NULL;
+    if (agent->lane_tail)
+        ((crs_call *)agent->lane_tail)->next = call;
+    else
+        agent->lane_head = call;
+    agent->lane_tail = call;
+    agent->lane_count++;
+    agent->lane_bytes += (uint32_t)call->body.len;
+}
+
+static void lane_clear(crs_agent *agent)
+{
+    crs_call *call;
+    while ((call = lane_pop(agent)))
+        free_call(call);
+}
+
+/** Should this client be read at all? */
+static crs_input pressure(crs_dispatch *d, crs_agent *agent)
+{
+    bool full =
+        agent->lane_count + agent->concurrent >= d->core->inbox_messages || agent->lane_bytes >= d->core->inbox_bytes;
+    if (full)
+        CRS_COUNT(&d->loop->counters, inbox_full);
+    return full || crs_agent_clogged(agent) ? CRS_INPUT_PAUSE : CRS_INPUT_MORE;
+}
+
+static void relieve(crs_dispatch *d, crs_agent *agent)
+{
+    if (agent->conn && crs_conn_paused(agent->conn) && !crs_agent_clogged(agent) &&
+        agent->lane_count + agent->concurrent <= d->core->inbox_messages / 2 &&
+        agent->lane_bytes <= d->core->inbox_bytes / 2)
+        crs_agent_resume(agent);
+}
+
+static crs_call *make_call(crs_dispatch *d, const crs_agent *agent, const crs_method *method, const crs_message *msg,
+                           bool concurrent, bool travels)
+{
+    size_t uid_len = travels && agent->uid ? strlen(agent->uid) + 1 : 1;
+    size_t addr_len = travels ? strlen(agent->addr) + 1 : 1;
+    crs_call *call = crs_malloc(sizeof *call + msg->body.len + uid_len + addr_len);
+    if (!call)
+        return NULL;
+    *call = (crs_call){
+        .origin = d,
+        .session = agent->id,
+        .method = method,
+        .id = msg->id,
+        .request = msg->type == CRS_MESSAGE_REQUEST,
+        .concurrent = concurrent,
+        .on_heap = true,
+    };
+    crs_bytes_init(&call->result, CRS_PACKET_BODY_MAX + 1);
+    uint8_t *at = (uint8_t *)(call + 1);
+    if (msg->body.len)
+        memcpy(at, msg->body.data, msg->body.len);
+    call->body = cereus_slice_of(at, msg->body.len);
+    call->uid = memcpy(at + msg->body.len, travels && agent->uid ? agent->uid : "", uid_len);
+    call->addr = memcpy(at + msg->body.len + uid_len, travels ? agent->addr : "", addr_len);
+    return call;
+}
+
+static uint32_t home_of(crs_dispatch *d, crs_agent *agent, const crs_method *method, cereus_slice body)
+{
+    const crs_service *s = method->service;
+    switch (s->opt.home) {
+    case CEREUS_HOME_SESSION:
+        break;
+    case CEREUS_HOME_ONE:
+        return s->home_loop;
+    case CEREUS_HOME_KEY: {
+        cereus_session handle = {
+            .core = d->core, .id = agent->id, .uid = agent->uid ? agent->uid : "", .addr = agent->addr};
+        uint64_t key = s->opt.key(&handle, method->decl.name, body, s->opt.key_user);
+        return (uint32_t)(crs_hash_bytes(&key, sizeof key) % d->core->loop_count);
+    }
+    }
+    return d->loop->index;
+}
+
+static void start_next(crs_dispatch *d, crs_agent *agent);
+
+/** The message that held the lane (or passed by) has been handled. */
+static void call_finished(crs_dispatch *d, cereus_session_id session, bool concurrent)
+{
+    crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), session);
+    if (!agent)
+        return; /* what waited went with it */
+    if (concurrent)
+        agent->concurrent--;
+    else
+        agent->running = false;
+    agent->pins++; /* what is sent may find out that the client has gone */
+    if (!agent->running && agent->lane_head)
+        start_next(d, agent);
+    if (agent->state != CRS_AGENT_CLOSED)
+        relieve(d, agent);
+    crs_agent_unpin(agent);
+}
+
+/** A message on its session's loop. What is not on the heap is good until the fiber first waits, so all is taken first.
+ */
+static void run_local(crs_fiber *fiber, void *arg)
+{
+    crs_call *call = arg;
+    crs_dispatch *d = call->origin;
+    crs_call *owned = call->on_heap ? call : NULL;
+    const crs_method *method = call->method;
+    cereus_session_id session = call->session;
+    uint64_t id = call->id;
+    bool answer = call->request, concurrent = call->concurrent;
+
+    cereus_ctx ctx;
+    crs_ctx_init(&ctx, d, fiber, method->route);
+    cereus_session handle = {.core = d->core, .id = session, .ctx = &ctx};
+    ctx.session = &handle;
+    bool failed = run_call(&ctx, method, call->body, answer, &d->encoded);
+    if (answer && id)
+        respond(d, session, id, crs_bytes_slice(&d->encoded), failed);
+    crs_ctx_fini(&ctx);
+    if (owned)
+        free_call(owned);
+    call_finished(d, session, concurrent);
+}
+
+/* a call that waited, in its lane or for a fiber, begins */
+static void begin_owned(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_call *call = CRS_CONTAINER(mail, crs_call, mail);
+    crs_dispatch *d = call->origin;
+    if (!crs_session_table_find(crs_frontend_sessions(d->frontend), call->session)) {
+        free_call(call); /* the session ended while it waited */
+        return;
+    }
+    cereus_status st = crs_fiber_start(d->fibers, call->method->route, run_local, call);
+    CRS_ASSERT(st == CEREUS_OK); /* there was one free, or this would not run */
+}
+
+/* ---- on another loop ---- */
+
+static void come_back(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_call *call = CRS_CONTAINER(mail, crs_call, mail);
+    crs_dispatch *d = call->origin;
+    if (call->request && call->id)
+        respond(d, call->session, call->id, crs_bytes_slice(&call->result), call->failed);
+    cereus_session_id session = call->session;
+    bool concurrent = call->concurrent;
+    free_call(call);
+    call_finished(d, session, concurrent);
+}
+
+static void run_away(crs_fiber *fiber, void *arg)
+{
+    crs_call *call = arg;
+    crs_dispatch *here = call->here;
+    cereus_ctx ctx;
+    crs_ctx_init(&ctx, here, fiber, call->method->route);
+    cereus_session handle = {
+        .core = here->core, .id = call->session, .ctx = &ctx, .uid = call->uid, .addr = call->addr};
+    ctx.session = &handle;
+    call->failed = run_call(&ctx, call->method, call->body, call->request, &call->result);
+    crs_ctx_fini(&ctx);
+    call->mail.run = come_back;
+    crs_loop_post_reserved(call->origin->loop, &call->mail);
+}
+
+static void begin_away(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_call *call = CRS_CONTAINER(mail, crs_call, mail);
+    cereus_status st = crs_fiber_start(call->here->fibers, call->method->route, run_away, call);
+    CRS_ASSERT(st == CEREUS_OK);
+}
+
+static void arrive(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_call *call = CRS_CONTAINER(mail, crs_call, mail);
+    call->mail.run = begin_away;
+    crs_dispatch_when_fiber(call->here, &call->mail);
+}
+
+/** Send a call to its home. Refused there (mailbox full), it is answered with an error. */
+static void send_away(crs_dispatch *d, crs_call *call, uint32_t home)
+{
+    call->here = d->core->loops[home];
+    call->mail.run = arrive;
+    if (crs_loop_post(call->here->loop, &call->mail) == CEREUS_OK)
+        return;
+    encode_error(d->core, NULL, CEREUS_E_FULL, &call->result);
+    call->failed = true;
+    come_back(d->loop, &call->mail);
+}
+
+/* ---- starting ---- */
+
+static void hold_lane(crs_agent *agent, bool concurrent)
+{
+    if (concurrent)
+        agent->concurrent++;
+    else
+        agent->running = true;
+}
+
+static void refuse(crs_dispatch *d, crs_agent *agent, const crs_message *msg);
+
+/** Answer the refused messages at the front of the lane, and return the first that is to be run, or NULL. */
+static crs_call *lane_next(crs_dispatch *d, crs_agent *agent)
+{
+    crs_call *call;
+    while ((call = lane_pop(agent)) && !call->method) {
+        crs_message msg = {
+            .type = call->request ? CRS_MESSAGE_REQUEST : CRS_MESSAGE_NOTIFY, .id = call->id, .route = call->body};
+        refuse(d, agent, &msg);
+        free_call(call);
+    }
+    return call;
+}
+
+/** Run the oldest message that waits in the lane of @p agent. */
+static void start_next(crs_dispatch *d, crs_agent *agent)
+{
+    crs_call *call = lane_next(d, agent);
+    if (!call)
+        return;
+    hold_lane(agent, false);
+    uint32_t home = home_of(d, agent, call->method, call->body);
+    if (home != d->loop->index) {
+        crs_message msg = {
+            .type = call->request ? CRS_MESSAGE_REQUEST : CRS_MESSAGE_NOTIFY, .id = call->id, .body = call->body};
+        crs_call *traveller = make_call(d, agent, call->method, &msg, false, true);
+        if (traveller) {
+            free_call(call);
+            send_away(d, traveller, home);
+            return;
+        }
+        encode_error(d->core, NULL, CEREUS_E_NOMEM, &call->result);
+        call->failed = true;
+        call->mail.run = come_back;
+        crs_loop_post_reserved(d->loop, &call->mail);
+        return;
+    }
+    call->mail.run = begin_owned;
+    crs_dispatch_when_fiber(d, &call->mail);
+}
+
+static void answer_error(crs_dispatch *d, crs_agent *agent, uint64_t id, const char *code, cereus_slice text)
+{
+    d->encoded.len = 0;
+    if (d->core->serializer->encode_error(cereus_slice_str(code), text, NULL, NULL, 0, write_bytes, &d->encoded) ==
+        CEREUS_OK)
+        respond(d, agent->id, id, crs_bytes_slice(&d->encoded), true);
+}
+
+/** Tell a client why its message was not handled; whoever sent a notify is not told. */
+static void refuse(crs_dispatch *d, crs_agent *agent, const crs_message *msg)
+{
+    const crs_registry *r = &d->core->registry;
+    bool answer = msg->type == CRS_MESSAGE_REQUEST && msg->id != 0;
+    if (crs_registry_find(r, msg->route)) {
+        if (answer)
+            answer_error(d, agent, msg->id, "PIT-400", cereus_slice_str("tried to request a notify route"));
+        return;
+    }
+    cereus_slice type;
+    CRS_COUNT(&d->loop->counters, route_not_found);
+    crs_route_fault fault = crs_registry_explain(r, msg->route, &type);
+    if (!answer)
+        return;
+    switch (fault) {
+    case CRS_ROUTE_EMPTY_FIELD:
+        answer_error(d, agent, msg->id, "PIT-400", cereus_slice_str("route field can not be empty"));
+        return;
+    case CRS_ROUTE_INVALID:
+        answer_error(d, agent, msg->id, "PIT-400", cereus_slice_str("invalid route"));
+        return;
+    case CRS_ROUTE_FOREIGN: /* a standalone server: nobody else is there (F-12) */
+        answer_error(d, agent, msg->id, "PIT-500", cereus_slice_str("no servers available of this type"));
+        return;
+    case CRS_ROUTE_UNKNOWN:
+        break;
+    }
+    /* always the three-part form; bytes, not a C string, for a route may hold anything */
+    uint8_t text[16 + 100 + 1 + CRS_ROUTE_LEN_MAX + 10];
+    struct {
+        const void *data;
+        size_t len;
+    } parts[] = {
+        {"pitaya/handler: ", 16}, {r->server_type, type.data ? 0 : CRS_MIN(strlen(r->server_type), (size_t)100)},
+        {".", type.data ? 0 : 1}, {msg->route.data, CRS_MIN(msg->route.len, (size_t)CRS_ROUTE_LEN_MAX)},
+        {" not found", 10},
+    };
+    size_t len = 0;
+    for (size_t i = 0; i < CEREUS_COUNT(parts); i++) {
+        memcpy(text + len, parts[i].data, parts[i].len);
+        len += parts[i].len;
+    }
+    answer_error(d, agent, msg->id, "PIT-404", cereus_slice_of(text, len));
+}
+
+static crs_input on_message(crs_agent *agent, const crs_message *msg)
+{
+    crs_dispatch *d = crs_frontend_user(agent->frontend);
+    bool request = msg->type == CRS_MESSAGE_REQUEST;
+    if (request)
+        CRS_COUNT(&d->loop->counters, requests);
+    else
+        CRS_COUNT(&d->loop->counters, notifies);
+    const crs_method *method = crs_registry_find(&d->core->registry, msg->route);
+    bool concurrent = d->core->all_concurrent || (method && (method->decl.flags & CEREUS_CONCURRENT));
+    bool refused = !method || (request && method->decl.out == CEREUS_NOTHING);
+    if (CRS_UNLIKELY(refused) && (!agent->running || concurrent)) {
+        refuse(d, agent, msg);
+        return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
+    }
+    if (agent->running && !concurrent) { /* refusals too are answered in their turn: the route stands in for the body */
+        crs_message waiting = *msg;
+        if (refused)
+            waiting.body = msg->route;
+        crs_call *call = make_call(d, agent, refused ? NULL : method, &waiting, false, false);
+        if (!call) {
+            crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+            return CRS_INPUT_MORE;
+        }
+        lane_push(agent, call);
+        return pressure(d, agent);
+    }
+    uint32_t home = home_of(d, agent, method, msg->body);
+    hold_lane(agent, concurrent);
+    if (home == d->loop->index && !d->waiting && crs_fibers_available(d->fibers)) {
+        crs_call call = {.origin = d,
+                         .session = agent->id,
+                         .method = method,
+                         .id = msg->id,
+                         .request = request,
+                         .concurrent = concurrent,
+                         .body = msg->body};
+        if (crs_fiber_start(d->fibers, method->route, run_local, &call) == CEREUS_OK)
+            return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
+    }
+    crs_call *call = make_call(d, agent, method, msg, concurrent, home != d->loop->index);
+    if (!call) {
+        crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+        return CRS_INPUT_MORE;
+    }
+    if (home != d->loop->index) {
+        send_away(d, call, home);
+    } else {
+        call->mail.run = begin_owned;
+        crs_dispatch_when_fiber(d, &call->mail);
+    }
+    return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
+}
+
+static void on_drained(crs_agent *agent)
+{
+    relieve(crs_frontend_user(agent->frontend), agent);
+}
+
+/* ---- handshakes and ends ---- */
+
+static cereus_status on_handshake(crs_agent *agent, const crs_handshake *hs)
+{
+    crs_dispatch *d = crs_frontend_user(agent->frontend);
+    crs_core *core = d->core;
+    if (!core->validators)
+        return CEREUS_OK;
+    crs_bytes text;
+    crs_bytes_init(&text, 1 << 20);
+    cereus_status st = crs_handshake_print(hs, &text);
+    json_t *json = NULL;
+    if (!st && json_too_deep(crs_bytes_slice(&text)))
+        st = CEREUS_E_MALFORMED;
+    if (!st && !(json = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, NULL)))
+        st = CEREUS_E_MALFORMED;
+    for (const crs_hook *h = core->validators; !st && h; h = h->next) {
+        st = ((cereus_handshake_fn *)h->fn.any)(json, h->user);
+        if (st)
+            crs_log_debug(core->log, "handshake refused", CRS_STR("validator", h->name ? h->name : ""),
+                          CRS_STR("peer", agent->addr));
+    }
+    json_decref(json);
+    crs_bytes_fini(&text);
+    return st;
+}
+
+typedef struct ending {
+    crs_mail mail;
+    crs_dispatch *d;
+    crs_agent *agent;
+} ending;
+
+static void run_close_hooks(crs_fiber *fiber, void *arg)
+{
+    ending *e = arg;
+    crs_dispatch *d = e->d;
+    crs_agent *agent = e->agent;
+    cereus_ctx ctx;
+    crs_ctx_init(&ctx, d, fiber, "session close");
+    cereus_session handle = {.core = d->core, .id = agent->id, .ctx = &ctx, .ended = agent};
+    ctx.session = &handle;
+    for (crs_close_hook *h = agent->close_hooks; h; h = h->next)
+        ((cereus_session_close_fn *)h->fn)(&ctx, h->user);
+    for (const crs_hook *h = d->core->on_close; h; h = h->next)
+        ((cereus_session_close_fn *)h->fn.any)(&ctx, h->user);
+    crs_ctx_fini(&ctx);
+    crs_agent_free(agent);
+    crs_free(e);
+    d->closing--;
+}
+
+static void begin_close_hooks(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    ending *e = CRS_CONTAINER(mail, ending, mail);
+    cereus_status st = crs_fiber_start(e->d->fibers, "session close", run_close_hooks, e);
+    CRS_ASSERT(st == CEREUS_OK);
+}
+
+static void on_closed(crs_agent *agent, crs_close_reason reason)
+{
+    CRS_UNUSED(reason);
+    crs_dispatch *d = crs_frontend_user(agent->frontend);
+    lane_clear(agent);
+    if (!agent->close_hooks && !d->core->on_close) {
+        crs_agent_free(agent);
+        return;
+    }
+    ending *e = crs_malloc(sizeof *e);
+    if (!e) {
+        crs_log_error(d->core->log, "close callbacks skipped: out of memory", CRS_STR("peer", agent->addr));
+        crs_agent_free(agent);
+        return;
+    }
+    *e = (ending){.mail = {.run = begin_close_hooks}, .d = d, .agent = agent};
+    d->closing++;
+    crs_dispatch_when_fiber(d, &e->mail);
+}
+
+const crs_agent_ops crs_dispatch_agent_ops = {
+    .on_message = on_message, .on_handshake = on_handshake, .on_closed = on_closed, .on_drained = on_drained};
+
+/* ---- fibers and tasks ---- */
+
+void crs_dispatch_when_fiber(crs_dispatch *d, crs_mail *mail)
+{
+    if (!d->waiting && crs_fibers_available(d->fibers)) {
+        mail->run(d->loop, mail);
+        return;
+    }
+    CRS_COUNT(&d->loop->counters, fibers_exhausted);
+    mail->next = NULL;
+    *d->waiting_tail = mail;
+    d->waiting_tail = &mail->next;
+}
+
+static bool run_waiting(void *user)
+{
+    crs_dispatch *d = user;
+    while (d->waiting && crs_fibers_available(d->fibers)) {
+        crs_mail *mail = d->waiting;
+        d->waiting = mail->next;
+        if (!d->waiting)
+            d->waiting_tail = &d->waiting;
+        mail->run(d->loop, mail);
+    }
+    return false; /* those that still wait are run in the turn in which a fiber ends */
+}
+
+void crs_dispatch_init(crs_dispatch *d, crs_core *core, crs_loop *loop, crs_fibers *fibers)
+{
+    *d = (crs_dispatch){.core = core, .loop = loop, .fibers = fibers};
+    d->waiting_tail = &d->waiting;
+    crs_bytes_init(&d->encoded, CRS_PACKET_BODY_MAX + 1);
+    crs_loop_add_hook(loop, run_waiting, d);
+}
+
+void crs_dispatch_fini(crs_dispatch *d)
+{
+    crs_bytes_fini(&d->encoded);
+}
+
+typedef struct task {
+    crs_mail mail;
+    crs_dispatch *d;
+    const char *name;
+    cereus_task_fn *fn;
+    void *user;
+} task;
+
+static void run_task(crs_fiber *fiber, void *arg)
+{
+    task t = *(task *)arg;
+    crs_free(arg);
+    cereus_ctx ctx;
+    crs_ctx_init(&ctx, t.d, fiber, t.name);
+    t.fn(&ctx, t.user);
+    crs_ctx_fini(&ctx);
+}
+
+static void begin_task(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    task *t = CRS_CONTAINER(mail, task, mail);
+    cereus_status st = crs_fiber_start(t->d->fibers, t->name, run_task, t);
+    CRS_ASSERT(st == CEREUS_OK);
+}
+
+static void task_arrives(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    task *t = CRS_CONTAINER(mail, task, mail);
+    t->mail.run = begin_task;
+    crs_dispatch_when_fiber(t->d, &t->mail);
+}
+
+cereus_status crs_dispatch_spawn(crs_dispatch *d, const char *name, cereus_task_fn *fn, void *user)
+{
+    task *t = crs_malloc(sizeof *t);
+    if (!t)
+        return CEREUS_E_NOMEM;
+    *t = (task){.mail = {.run = task_arrives}, .d = d, .name = name, .fn = fn, .user = user};
+    if (crs_loop_post(d->loop, &t->mail) != CEREUS_OK) {
+        crs_free(t);
+        return CEREUS_E_FULL;
+    }
+    return CEREUS_OK;
+}

@@ -1,0 +1,60 @@
+/* dispatch/core.h: the parts of a running app as dispatch sees them: one crs_core for the app, one crs_dispatch per
+ * loop. The app makes and wires them; dispatch knows no configuration.
+ */
+#ifndef CRS_DISPATCH_CORE_H
+#define CRS_DISPATCH_CORE_H
+
+#include <cereus/app.h>
+
+#include "dispatch/registry.h"
+#include "fiber/await.h"
+#include "serialize/serializer.h"
+#include "session/agent.h"
+
+enum { CRS_LOOPS_MAX = 64 };
+
+typedef struct crs_core crs_core;
+typedef struct crs_call crs_call;
+
+/** What runs on one loop. Thread: loop, unless said otherwise. */
+typedef struct crs_dispatch {
+    crs_core *core;
+    crs_loop *loop;
+    crs_fibers *fibers;
+    crs_transport *transport;
+    crs_frontend *frontend;
+    crs_mail *waiting, **waiting_tail; /* what waits for a fiber to be free, oldest first */
+    crs_bytes encoded;                 /* the body being sent; used between two switches only */
+    size_t closing;                    /* sessions whose close callbacks have not ended */
+} crs_dispatch;
+
+struct crs_core {
+    cereus_app *app;
+    crs_registry registry;
+    const cereus_serializer *serializer;
+    crs_route_dict *dict;
+    crs_uid_index *uids;
+    crs_workers *workers;
+    crs_log *log;
+    void *groups; /* group/'s table, which dispatch hands through */
+    crs_hook *on_bind, *on_after_bind, *on_close, *validators;
+    size_t inbox_messages, inbox_bytes; /* per session */
+    bool all_concurrent;                /* session.ordering: pitaya */
+    uint32_t loop_count;
+    crs_dispatch *loops[CRS_LOOPS_MAX];
+};
+
+/** The agents' way up; give it to the frontends. */
+extern const crs_agent_ops crs_dispatch_agent_ops;
+
+/** Wire a loop's dispatcher: adds its hook, to be called after the fibers' and before the transport's were added. */
+void crs_dispatch_init(crs_dispatch *d, crs_core *core, crs_loop *loop, crs_fibers *fibers);
+void crs_dispatch_fini(crs_dispatch *d);
+
+/** Run mail->run when a fiber can be had: at once, or when one is free. It must start a fiber. */
+void crs_dispatch_when_fiber(crs_dispatch *d, crs_mail *mail);
+
+/** Run @p fn as a task on @p d's loop. @return CEREUS_OK; CEREUS_E_FULL; CEREUS_E_NOMEM. Thread: any. */
+cereus_status crs_dispatch_spawn(crs_dispatch *d, const char *name, cereus_task_fn *fn, void *user);
+
+#endif

@@ -1,0 +1,512 @@
+/* dispatch/session_api.c: cereus_session_* for handlers on any loop.
+ *
+ * Everything that touches a session runs on its loop. Called there, it is a plain call; called elsewhere, it is an
+ * errand: mail to the session's loop, which answers by mail while the fiber waits. An errand lives on the waiting
+ * fiber's stack, so that wait cannot be interrupted; the other loop always answers.
+ */
+#include <jansson.h>
+#include <stdio.h>
+
+#include "dispatch/context.h"
+#include "dispatch/push.h"
+
+enum { UID_LEN_MAX = 255 };
+
+/* ---- errands ---- */
+
+typedef struct errand errand;
+/** Runs on the session's loop; @p agent NULL: it has ended. Must not wait. */
+typedef cereus_status errand_fn(crs_agent *agent, void *arg);
+
+struct errand {
+    crs_mail mail;
+    crs_dispatch *from, *to;
+    crs_fiber *fiber; /* waits on `from` */
+    cereus_session_id session;
+    errand_fn *fn;
+    void *arg;
+    cereus_status status;
+};
+
+bool crs_session_is_local(const cereus_session *s)
+{
+    return s->ended || crs_loop_is_current(s->core->loops[crs_session_id_loop(s->id)]->loop);
+}
+
+crs_agent *crs_session_agent(const cereus_session *s)
+{
+    if (s->ended)
+        return s->ended;
+    if (!crs_session_is_local(s))
+        return NULL;
+    crs_dispatch *d = s->core->loops[crs_session_id_loop(s->id)];
+    return crs_session_table_find(crs_frontend_sessions(d->frontend), s->id);
+}
+
+static void errand_returns(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    errand *e = CRS_CONTAINER(mail, errand, mail);
+    crs_fiber_wake(e->fiber, CEREUS_OK);
+}
+
+static void errand_arrives(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    errand *e = CRS_CONTAINER(mail, errand, mail);
+    e->status = e->fn(crs_session_table_find(crs_frontend_sessions(e->to->frontend), e->session), e->arg);
+    e->mail.run = errand_returns;
+    crs_loop_post_reserved(e->from->loop, &e->mail);
+}
+
+static crs_dispatch *home_of_session(const cereus_session *s)
+{
+    return s->core->loops[crs_session_id_loop(s->id)];
+}
+
+/** Run @p fn where the session lives. */
+static cereus_status on_session(cereus_ctx *ctx, const cereus_session *s, errand_fn *fn, void *arg)
+{
+    if (crs_session_is_local(s))
+        return fn(crs_session_agent(s), arg);
+    errand e = {.mail = {.run = errand_arrives},
+                .from = ctx->dispatch,
+                .to = home_of_session(s),
+                .fiber = ctx->fiber,
+                .session = s->id,
+                .fn = fn,
+                .arg = arg};
+    CEREUS_TRY(crs_loop_post(e.to->loop, &e.mail));
+    cereus_status st = crs_fiber_wait_uninterrupted(ctx->fiber);
+    return st ? st : e.status;
+}
+
+/* ---- handles ---- */
+
+cereus_session_id cereus_session_get_id(const cereus_session *session)
+{
+    return session->id;
+}
+
+cereus_session *cereus_session_from_id(cereus_ctx *ctx, cereus_session_id id)
+{
+    if (crs_session_id_loop(id) >= ctx->dispatch->core->loop_count)
+        id = 0; /* no id of ours: generation 0 is never used, so it is a stale one */
+    cereus_session *s = crs_arena_zalloc(ctx->arena, sizeof *s);
+    if (!s)
+        return NULL;
+    s->core = ctx->dispatch->core;
+    s->id = id;
+    s->ctx = ctx;
+    return s;
+}
+
+cereus_session *cereus_session_from_uid(cereus_ctx *ctx, const char *uid)
+{
+    cereus_session_id id = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uid));
+    return id ? cereus_session_from_id(ctx, id) : NULL;
+}
+
+static cereus_status read_identity(crs_agent *agent, void *arg)
+{
+    cereus_session *copy = arg; /* uid and addr: malloc'ed, taken over by the asker */
+    if (!agent)
+        return CEREUS_E_GONE;
+    copy->uid = crs_strdup(agent->uid ? agent->uid : "");
+    copy->addr = crs_strdup(agent->addr);
+    return CEREUS_OK;
+}
+
+static void learn_identity(cereus_session *s)
+{
+    crs_agent *agent = crs_session_agent(s);
+    if (agent) {
+        s->uid = agent->uid ? crs_arena_strndup(s->ctx->arena, agent->uid, strlen(agent->uid)) : NULL;
+        s->addr = crs_arena_strndup(s->ctx->arena, agent->addr, strlen(agent->addr));
+    } else if (!crs_session_is_local(s)) {
+        cereus_session copy = {0};
+        if (on_session(s->ctx, s, read_identity, &copy) == CEREUS_OK) {
+            s->uid = copy.uid ? crs_arena_strndup(s->ctx->arena, copy.uid, strlen(copy.uid)) : NULL;
+            s->addr = copy.addr ? crs_arena_strndup(s->ctx->arena, copy.addr, strlen(copy.addr)) : NULL;
+        }
+        crs_free((char *)copy.uid);
+        crs_free((char *)copy.addr);
+    }
+    if (!s->uid)
+        s->uid = "";
+    if (!s->addr)
+        s->addr = "";
+}
+
+const char *cereus_session_uid(const cereus_session *session)
+{
+    if (session->uid && session->uid[0])
+        return session->uid;
+    const crs_agent *agent = crs_session_agent(session);
+    if (!session->uid || (agent && agent->uid)) /* not asked yet, or bound meanwhile */
+        learn_identity((cereus_session *)session);
+    return session->uid;
+}
+
+const char *cereus_session_remote_addr(const cereus_session *session)
+{
+    if (!session->addr)
+        learn_identity((cereus_session *)session);
+    return session->addr;
+}
+
+/* ---- bind ---- */
+
+typedef struct bind_request {
+    crs_mail mail;
+    crs_dispatch *from, *to;
+    crs_fiber *waiter; /* on `from` */
+    cereus_session_id session;
+    const char *uid;
+    cereus_status status;
+    cereus_ctx *ctx; /* of the caller: gets the error. Only touched on `from` or while the caller waits */
+} bind_request;
+
+static cereus_status run_bind_hooks(cereus_ctx *ctx, const crs_hook *h)
+{
+    for (; h; h = h->next)
+        CEREUS_TRY(((cereus_bind_fn *)h->fn.any)(ctx, h->user));
+    return CEREUS_OK;
+}
+
+static void close_replaced(crs_dispatch *d, cereus_session_id old);
+
+/** The whole of a bind, on the session's loop and on a fiber. @p ctx has the session that is bound. */
+static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
+{
+    crs_dispatch *d = ctx->dispatch;
+    crs_core *core = d->core;
+    crs_agent *agent = crs_session_agent(ctx->session);
+    size_t len = strlen(uid);
+    if (len == 0 || len > UID_LEN_MAX)
+        return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "illegal uid");
+    if (!agent || agent->state == CRS_AGENT_CLOSED)
+        return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
+    if (agent->uid || agent->binding)
+        return crs_ctx_error(ctx, CEREUS_E_BOUND, "PIT-000", "session is already bound to an uid");
+    if (!(agent->uid = crs_strdup(uid)))
+        return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
+    agent->binding = true;
+    ctx->session->uid = NULL;
+
+    cereus_status st = run_bind_hooks(ctx, core->on_bind);
+    agent = crs_session_agent(ctx->session); /* the callbacks may have waited */
+    if (!agent)
+        return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe"); /* closing took the uid along */
+    cereus_session_id old = 0;
+    if (!st) {
+        if ((st = crs_uid_claim(core->uids, cereus_slice_str(uid), agent->id, &old)))
+            crs_ctx_error(ctx, st, "PIT-500", "out of memory");
+    }
+    if (!st) {
+        CRS_COUNT(&d->loop->counters, binds);
+        if (old && old != agent->id)
+            close_replaced(d, old);
+        st = run_bind_hooks(ctx, core->on_after_bind);
+        agent = crs_session_agent(ctx->session);
+        if (!agent)
+            return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
+        if (st)
+            crs_uid_release(core->uids, cereus_slice_str(uid), agent->id);
+    }
+    agent->binding = false;
+    if (st) {
+        crs_free(agent->uid);
+        agent->uid = NULL;
+    }
+    ctx->session->uid = NULL;
+    return st;
+}
+
+typedef struct close_mail {
+    crs_mail mail;
+    crs_dispatch *to;
+    cereus_session_id session;
+    crs_close_reason reason;
+} close_mail;
+
+static void close_arrives(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    close_mail *c = CRS_CONTAINER(mail, close_mail, mail);
+    crs_agent *agent = crs_session_table_find(crs_frontend_sessions(c->to->frontend), c->session);
+    if (agent)
+        crs_agent_close(agent, c->reason);
+    crs_free(c);
+}
+
+/** Another session took the uid of @p old: end it wherever it lives. The new one never waits for that. */
+static void close_replaced(crs_dispatch *d, cereus_session_id old)
+{
+    crs_dispatch *to = d->core->loops[crs_session_id_loop(old)];
+    if (to == d) {
+        crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), old);
+        if (agent)
+            crs_agent_close(agent, CRS_CLOSE_REPLACED);
+        return;
+    }
+    close_mail *c = crs_malloc(sizeof *c);
+    if (!c)
+        return; /* the old one stays open without its uid */
+    *c = (close_mail){.mail = {.run = close_arrives}, .to = to, .session = old, .reason = CRS_CLOSE_REPLACED};
+    crs_loop_post_reserved(to->loop, &c->mail); /* one per bind */
+}
+
+static void bind_returns(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_fiber_wake(CRS_CONTAINER(mail, bind_request, mail)->waiter, CEREUS_OK);
+}
+
+static void run_bind(crs_fiber *fiber, void *arg)
+{
+    bind_request *r = arg;
+    cereus_ctx ctx;
+    crs_ctx_init(&ctx, r->to, fiber, "session bind");
+    cereus_session handle = {.core = r->to->core, .id = r->session, .ctx = &ctx};
+    ctx.session = &handle;
+    r->status = bind_here(&ctx, r->uid);
+    if (r->status)
+        crs_ctx_copy_error(r->ctx, &ctx); /* the caller waits: nobody else touches its ctx */
+    crs_ctx_fini(&ctx);
+    r->mail.run = bind_returns;
+    crs_loop_post_reserved(r->from->loop, &r->mail);
+}
+
+static void begin_bind(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    bind_request *r = CRS_CONTAINER(mail, bind_request, mail);
+    cereus_status st = crs_fiber_start(r->to->fibers, "session bind", run_bind, r);
+    CRS_ASSERT(st == CEREUS_OK);
+}
+
+static void bind_arrives(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    bind_request *r = CRS_CONTAINER(mail, bind_request, mail);
+    r->mail.run = begin_bind;
+    crs_dispatch_when_fiber(r->to, &r->mail);
+}
+
+cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *session, const char *uid)
+{
+    cereus_status st;
+    if (crs_session_is_local(session)) {
+        cereus_session *was = ctx->session;
+        ctx->session = session; /* the callbacks find the one that is being bound */
+        st = bind_here(ctx, uid);
+        ctx->session = was;
+        return st;
+    }
+    bind_request r = {.mail = {.run = bind_arrives},
+                      .from = ctx->dispatch,
+                      .to = home_of_session(session),
+                      .waiter = ctx->fiber,
+                      .session = session->id,
+                      .uid = uid,
+                      .ctx = ctx};
+    CEREUS_TRY(crs_loop_post(r.to->loop, &r.mail));
+    st = crs_fiber_wait_uninterrupted(ctx->fiber);
+    if (!st && !(st = r.status))
+        session->uid = crs_arena_strndup(ctx->arena, uid, strlen(uid));
+    return st;
+}
+
+/* ---- push, kick, close ---- */
+
+cereus_status cereus_session_push(cereus_ctx *ctx, cereus_session *session, const char *route, cereus_value value)
+{
+    crs_dispatch *d = ctx->dispatch;
+    cereus_slice body;
+    CEREUS_TRY(crs_push_body(ctx, &value, &body));
+    if (crs_session_is_local(session)) {
+        crs_agent *agent = session->ended ? NULL : crs_session_agent(session);
+        return agent ? crs_agent_push(agent, cereus_slice_str(route), body)
+                     : crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
+    }
+    crs_frame frame;
+    CEREUS_TRY(crs_frontend_make_push(d->frontend, cereus_slice_str(route), body, &frame));
+    cereus_status st = crs_push_send_away(home_of_session(session), &frame, &session->id, 1);
+    frame.buf = crs_buf_unref(frame.buf);
+    return st;
+}
+
+static cereus_status close_agent(crs_agent *agent, void *arg)
+{
+    if (!agent || agent->state == CRS_AGENT_CLOSED)
+        return CEREUS_E_GONE;
+    crs_agent_close(agent, *(crs_close_reason *)arg);
+    return CEREUS_OK;
+}
+
+cereus_status cereus_session_kick(cereus_ctx *ctx, cereus_session *session)
+{
+    crs_close_reason reason = CRS_CLOSE_KICKED;
+    return on_session(ctx, session, close_agent, &reason);
+}
+
+cereus_status cereus_session_close(cereus_ctx *ctx, cereus_session *session)
+{
+    crs_close_reason reason = CRS_CLOSE_CLOSED;
+    return on_session(ctx, session, close_agent, &reason);
+}
+
+static cereus_status add_close_hook(crs_agent *agent, void *arg)
+{
+    if (!agent || agent->state == CRS_AGENT_CLOSED)
+        return CEREUS_E_GONE;
+    crs_close_hook *hook = crs_malloc(sizeof *hook);
+    if (!hook)
+        return CEREUS_E_NOMEM;
+    *hook = *(crs_close_hook *)arg;
+    *agent->close_tail = hook;
+    agent->close_tail = &hook->next;
+    return CEREUS_OK;
+}
+
+cereus_status cereus_session_on_close(cereus_ctx *ctx, cereus_session *session, cereus_session_close_fn *fn, void *user)
+{
+    crs_close_hook hook = {.fn = (void (*)(void))fn, .user = user};
+    return on_session(ctx, session, add_close_hook, &hook);
+}
+
+/* ---- data ---- */
+
+/** The session's data, made when it is first needed: Pitaya stores `ipversion` at the handshake. */
+static json_t *data_of(crs_agent *agent)
+{
+    if (!agent->data) {
+        agent->data = json_object();
+        if (agent->data && agent->handshake)
+            json_object_set_new(agent->data, "ipversion", json_string(agent->ipv6 ? "ipv6" : "ipv4"));
+    }
+    return agent->data;
+}
+
+typedef struct data_access {
+    const char *key;
+    json_t *value; /* in: given away on success. out: a copy */
+} data_access;
+
+static cereus_status set_value(crs_agent *agent, void *arg)
+{
+    data_access *a = arg;
+    if (!agent)
+        return CEREUS_E_GONE;
+    json_t *data = data_of(agent);
+    return data && json_object_set(data, a->key, a->value) == 0 ? CEREUS_OK : CEREUS_E_NOMEM;
+}
+
+static cereus_status get_value(crs_agent *agent, void *arg)
+{
+    data_access *a = arg;
+    if (!agent)
+        return CEREUS_E_GONE;
+    a->value = json_deep_copy(a->key ? json_object_get(data_of(agent), a->key) : data_of(agent));
+    return CEREUS_OK;
+}
+
+static cereus_status remove_value(crs_agent *agent, void *arg)
+{
+    data_access *a = arg;
+    if (!agent)
+        return CEREUS_E_GONE;
+    json_object_del(data_of(agent), a->key);
+    return CEREUS_OK;
+}
+
+static cereus_status replace_data(crs_agent *agent, void *arg)
+{
+    data_access *a = arg;
+    if (!agent)
+        return CEREUS_E_GONE;
+    json_decref(agent->data);
+    agent->data = json_incref(a->value);
+    return CEREUS_OK;
+}
+
+cereus_status cereus_session_set(cereus_ctx *ctx, cereus_session *session, const char *key, struct json_t *value)
+{
+    if (!value)
+        return CEREUS_E_INVALID;
+    /* a copy: the game may go on using what it holds of the value, on its own thread */
+    data_access a = {.key = key, .value = json_deep_copy(value)};
+    json_decref(value);
+    cereus_status st = a.value ? on_session(ctx, session, set_value, &a) : CEREUS_E_NOMEM;
+    json_decref(a.value);
+    return st;
+}
+
+struct json_t *cereus_session_get(cereus_ctx *ctx, cereus_session *session, const char *key)
+{
+    data_access a = {.key = key};
+    if (on_session(ctx, session, get_value, &a) != CEREUS_OK)
+        return NULL;
+    return cereus_ctx_keep(ctx, a.value);
+}
+
+struct json_t *cereus_session_data(cereus_ctx *ctx, cereus_session *session)
+{
+    return cereus_session_get(ctx, session, NULL);
+}
+
+int64_t cereus_session_get_int(cereus_ctx *ctx, cereus_session *session, const char *key)
+{
+    const json_t *v = cereus_session_get(ctx, session, key);
+    if (json_is_real(v)) {
+        double d = json_real_value(v);
+        return d >= -0x1p63 && d < 0x1p63 ? (int64_t)d : 0;
+    }
+    return json_integer_value(v);
+}
+
+double cereus_session_get_double(cereus_ctx *ctx, cereus_session *session, const char *key)
+{
+    return json_number_value(cereus_session_get(ctx, session, key));
+}
+
+const char *cereus_session_get_text(cereus_ctx *ctx, cereus_session *session, const char *key)
+{
+    const char *text = json_string_value(cereus_session_get(ctx, session, key));
+    return text ? text : "";
+}
+
+cereus_status cereus_session_remove(cereus_ctx *ctx, cereus_session *session, const char *key)
+{
+    data_access a = {.key = key};
+    return on_session(ctx, session, remove_value, &a);
+}
+
+cereus_status cereus_session_set_data(cereus_ctx *ctx, cereus_session *session, struct json_t *object)
+{
+    data_access a = {.value = json_deep_copy(object)};
+    cereus_status st = json_is_object(object) ? CEREUS_OK : CEREUS_E_INVALID;
+    json_decref(object);
+    if (!st)
+        st = a.value ? on_session(ctx, session, replace_data, &a) : CEREUS_E_NOMEM;
+    json_decref(a.value);
+    return st;
+}
+
+static cereus_status get_handshake(crs_agent *agent, void *arg)
+{
+    data_access *a = arg;
+    if (!agent || !agent->handshake)
+        return CEREUS_E_GONE;
+    a->value = json_loads(agent->handshake, JSON_ALLOW_NUL, NULL);
+    return CEREUS_OK;
+}
+
+struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_session *session)
+{
+    data_access a = {0};
+    if (on_session(ctx, session, get_handshake, &a) != CEREUS_OK)
+        return NULL;
+    return cereus_ctx_keep(ctx, a.value);
+}

@@ -1,0 +1,370 @@
+/* group/memory.c: groups as hash sets of uids. A member remembers the session that its uid was last seen with, so that
+ * a broadcast needs no look-up by uid as long as that session lives.
+ */
+#include "group/group.h"
+
+#include <pthread.h>
+
+#include "base/strmap.h"
+#include "dispatch/context.h"
+#include "dispatch/push.h"
+
+typedef struct member {
+    cereus_session_id session; /* a guess: checked by its loop when used, renewed when wrong */
+    size_t index;              /* in the group's list */
+    size_t uid_len;
+    char uid[];
+} member;
+
+typedef struct group {
+    crs_strmap by_uid; /* member */
+    member **list;     /* dense, in no order */
+    size_t count, cap;
+    uint64_t ttl_ms; /* 0: none */
+    uint64_t expires_ms;
+} group;
+
+struct crs_groups {
+    pthread_mutex_t mu; /* a leaf */
+    crs_strmap map;     /* guarded by mu: group */
+};
+
+crs_groups *crs_groups_new(void)
+{
+    crs_groups *gs = crs_zalloc(sizeof *gs);
+    if (!gs)
+        return NULL;
+    pthread_mutex_init(&gs->mu, NULL);
+    crs_strmap_init(&gs->map);
+    return gs;
+}
+
+static void clear_group(group *g)
+{
+    for (size_t i = 0; i < g->count; i++)
+        crs_free(g->list[i]);
+    crs_free(g->list);
+    crs_strmap_fini(&g->by_uid);
+    g->list = NULL;
+    g->count = g->cap = 0;
+}
+
+static void free_group(group *g)
+{
+    clear_group(g);
+    crs_free(g);
+}
+
+crs_groups *crs_groups_free(crs_groups *groups)
+{
+    if (!groups)
+        return NULL;
+    size_t iter = 0;
+    cereus_slice key;
+    void *value;
+    while (crs_strmap_next(&groups->map, &iter, &key, &value))
+        free_group(value);
+    crs_strmap_fini(&groups->map);
+    pthread_mutex_destroy(&groups->mu);
+    crs_free(groups);
+    return NULL;
+}
+
+void crs_groups_expire(crs_groups *groups, uint64_t now_ms)
+{
+    pthread_mutex_lock(&groups->mu);
+    for (;;) { /* the table must not change while it is walked: find one, delete it, again */
+        size_t iter = 0;
+        cereus_slice key;
+        void *value;
+        group *over = NULL;
+        while (crs_strmap_next(&groups->map, &iter, &key, &value)) {
+            group *g = value;
+            if (g->ttl_ms && g->expires_ms <= now_ms) {
+                over = g;
+                break;
+            }
+        }
+        if (!over)
+            break;
+        char *name = crs_strndup((const char *)key.data, key.len); /* del frees the key */
+        if (!name)
+            break;
+        crs_strmap_del(&groups->map, cereus_slice_str(name));
+        crs_free(name);
+        free_group(over);
+    }
+    pthread_mutex_unlock(&groups->mu);
+}
+
+/* ---- calls of the game ---- */
+
+static crs_groups *groups_of(cereus_ctx *ctx)
+{
+    return ctx->dispatch->core->groups;
+}
+
+static uint64_t now_ms(cereus_ctx *ctx)
+{
+    return ctx->dispatch->loop->now_ms;
+}
+
+static cereus_status group_not_found(cereus_ctx *ctx)
+{
+    return crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "group not found");
+}
+
+static cereus_status no_memory(cereus_ctx *ctx)
+{
+    return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
+}
+
+/** Lock the table and find a group. NULL: not found, and not locked. */
+static group *lock_group(cereus_ctx *ctx, const char *name)
+{
+    crs_groups *gs = groups_of(ctx);
+    pthread_mutex_lock(&gs->mu);
+    group *g = crs_strmap_get(&gs->map, cereus_slice_str(name));
+    if (!g)
+        pthread_mutex_unlock(&gs->mu);
+    return g;
+}
+
+static void unlock(cereus_ctx *ctx)
+{
+    pthread_mutex_unlock(&groups_of(ctx)->mu);
+}
+
+cereus_status cereus_group_create_ttl(cereus_ctx *ctx, const char *name, uint64_t ttl_ms)
+{
+    crs_groups *gs = groups_of(ctx);
+    if (!name || !*name)
+        return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "a group needs a name");
+    group *g = crs_zalloc(sizeof *g);
+    if (!g)
+        return no_memory(ctx);
+    crs_strmap_init(&g->by_uid);
+    g->ttl_ms = ttl_ms;
+    g->expires_ms = now_ms(ctx) + ttl_ms;
+    pthread_mutex_lock(&gs->mu);
+    bool exists = crs_strmap_get(&gs->map, cereus_slice_str(name));
+    cereus_status st = exists ? CEREUS_E_EXISTS : crs_strmap_put(&gs->map, cereus_slice_str(name), g, NULL);
+    pthread_mutex_unlock(&gs->mu);
+    if (!st)
+        return CEREUS_OK;
+    crs_free(g);
+    return exists ? crs_ctx_error(ctx, st, "PIT-000", "group already exists") : no_memory(ctx);
+}
+
+cereus_status cereus_group_create(cereus_ctx *ctx, const char *name)
+{
+    return cereus_group_create_ttl(ctx, name, 0);
+}
+
+cereus_status cereus_group_renew_ttl(cereus_ctx *ctx, const char *name)
+{
+    group *g = lock_group(ctx, name);
+    if (!g)
+        return group_not_found(ctx);
+    bool has = g->ttl_ms;
+    g->expires_ms = now_ms(ctx) + g->ttl_ms;
+    unlock(ctx);
+    return has ? CEREUS_OK : crs_ctx_error(ctx, CEREUS_E_STATE, "PIT-000", "memory group TTL not found");
+}
+
+cereus_status cereus_group_delete(cereus_ctx *ctx, const char *name)
+{
+    group *g = lock_group(ctx, name);
+    if (!g)
+        return group_not_found(ctx);
+    crs_strmap_del(&groups_of(ctx)->map, cereus_slice_str(name));
+    unlock(ctx);
+    free_group(g);
+    return CEREUS_OK;
+}
+
+static cereus_status add_locked(group *g, const char *uid, cereus_session_id session)
+{
+    size_t len = strlen(uid);
+    if (crs_strmap_get(&g->by_uid, cereus_slice_of(uid, len)))
+        return CEREUS_E_EXISTS;
+    if (g->count == g->cap) {
+        size_t cap = g->cap ? g->cap * 2 : 8;
+        member **list = crs_realloc(g->list, cap * sizeof *list);
+        if (!list)
+            return CEREUS_E_NOMEM;
+        g->list = list;
+        g->cap = cap;
+    }
+    member *m = crs_malloc(sizeof *m + len + 1);
+    if (!m)
+        return CEREUS_E_NOMEM;
+    m->session = session;
+    m->index = g->count;
+    m->uid_len = len;
+    memcpy(m->uid, uid, len + 1);
+    cereus_status st = crs_strmap_put(&g->by_uid, cereus_slice_of(uid, len), m, NULL);
+    if (st) {
+        crs_free(m);
+        return st;
+    }
+    g->list[g->count++] = m;
+    return CEREUS_OK;
+}
+
+cereus_status cereus_group_add(cereus_ctx *ctx, const char *name, const char *uid)
+{
+    if (!uid || !*uid)
+        return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "empty uid");
+    cereus_session_id session = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uid));
+    group *g = lock_group(ctx, name);
+    if (!g)
+        return group_not_found(ctx);
+    cereus_status st = add_locked(g, uid, session);
+    unlock(ctx);
+    if (st == CEREUS_E_EXISTS)
+        return crs_ctx_error(ctx, st, "PIT-000", "member already exists in group");
+    return st ? no_memory(ctx) : CEREUS_OK;
+}
+
+cereus_status cereus_group_remove(cereus_ctx *ctx, const char *name, const char *uid)
+{
+    group *g = lock_group(ctx, name);
+    if (!g)
+        return group_not_found(ctx);
+    member *m = crs_strmap_del(&g->by_uid, cereus_slice_str(uid));
+    if (m) {
+        member *last = g->list[--g->count];
+        g->list[m->index] = last;
+        last->index = m->index;
+    }
+    unlock(ctx);
+    crs_free(m);
+    return m ? CEREUS_OK : crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "member not found in the group");
+}
+
+cereus_status cereus_group_remove_all(cereus_ctx *ctx, const char *name)
+{
+    group *g = lock_group(ctx, name);
+    if (!g)
+        return group_not_found(ctx);
+    clear_group(g);
+    unlock(ctx);
+    return CEREUS_OK;
+}
+
+cereus_status cereus_group_contains(cereus_ctx *ctx, const char *name, const char *uid, bool *ret_is)
+{
+    if (!uid || !*uid)
+        return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "empty uid");
+    group *g = lock_group(ctx, name);
+    if (!g)
+        return group_not_found(ctx);
+    *ret_is = crs_strmap_get(&g->by_uid, cereus_slice_str(uid));
+    unlock(ctx);
+    return CEREUS_OK;
+}
+
+cereus_status cereus_group_count(cereus_ctx *ctx, const char *name, size_t *ret_count)
+{
+    group *g = lock_group(ctx, name);
+    if (!g)
+        return group_not_found(ctx);
+    *ret_count = g->count;
+    unlock(ctx);
+    return CEREUS_OK;
+}
+
+/** Is the guess of a member's session still right? Only its own loop knows; for others the index is asked. */
+static bool still_there(cereus_ctx *ctx, cereus_session_id id)
+{
+    crs_dispatch *d = ctx->dispatch;
+    return id && crs_session_id_loop(id) == d->loop->index &&
+           crs_session_table_find(crs_frontend_sessions(d->frontend), id);
+}
+
+/** Copies of the members: sessions (0: not connected) and uids, each unless NULL. The index is asked while the table is
+ * locked, so that a guess is renewed for the right member; it is a leaf and never asks for the table. */
+static cereus_status snapshot(cereus_ctx *ctx, const char *name, cereus_session_id **ret_ids, const char ***ret_uids,
+                              size_t *ret_count)
+{
+    group *g = lock_group(ctx, name);
+    if (!g)
+        return group_not_found(ctx);
+    size_t count = g->count;
+    cereus_session_id *ids = ret_ids ? crs_arena_alloc(ctx->arena, count * sizeof *ids) : NULL;
+    const char **uids = ret_uids ? crs_arena_alloc(ctx->arena, count * sizeof *uids) : NULL;
+    bool ok = (!ret_ids || ids) && (!ret_uids || uids);
+    for (size_t i = 0; ok && i < count; i++) {
+        member *m = g->list[i];
+        if (ids) {
+            if (!still_there(ctx, m->session))
+                m->session = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_of(m->uid, m->uid_len));
+            ids[i] = m->session;
+        }
+        if (uids)
+            ok = (uids[i] = crs_arena_strndup(ctx->arena, m->uid, m->uid_len));
+    }
+    unlock(ctx);
+    if (!ok)
+        return no_memory(ctx);
+    if (ret_ids)
+        *ret_ids = ids;
+    if (ret_uids)
+        *ret_uids = uids;
+    *ret_count = count;
+    return CEREUS_OK;
+}
+
+cereus_status cereus_group_members(cereus_ctx *ctx, const char *name, const char *const **ret_uids, size_t *ret_count)
+{
+    const char **uids;
+    CEREUS_TRY(snapshot(ctx, name, NULL, &uids, ret_count));
+    *ret_uids = uids;
+    return CEREUS_OK;
+}
+
+static cereus_status deliver(cereus_ctx *ctx, const char *frontend_type, const char *route, cereus_value value,
+                             const cereus_session_id *ids, size_t count)
+{
+    crs_dispatch *d = ctx->dispatch;
+    cereus_slice body;
+    crs_frame frame;
+    if (frontend_type && *frontend_type && strcmp(frontend_type, d->core->registry.server_type) != 0)
+        count = 0; /* a standalone server has no others: nobody is reached */
+    CEREUS_TRY(crs_push_body(ctx, &value, &body));
+    cereus_status st = crs_frontend_make_push(d->frontend, cereus_slice_str(route), body, &frame);
+    if (st)
+        return crs_ctx_error(ctx, st, cereus_status_code(st), cereus_status_text(st));
+    size_t failed = crs_push_to_many(ctx, &frame, ids, count, NULL);
+    crs_buf_unref(frame.buf);
+    if (failed)
+        return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000",
+                             "failed to push message to users, check array with failed uids");
+    return CEREUS_OK;
+}
+
+cereus_status cereus_group_broadcast(cereus_ctx *ctx, const char *frontend_type, const char *name, const char *route,
+                                     cereus_value value)
+{
+    cereus_session_id *ids;
+    size_t count;
+    CEREUS_TRY(snapshot(ctx, name, &ids, NULL, &count));
+    return deliver(ctx, frontend_type, route, value, ids, count);
+}
+
+cereus_status cereus_group_multicast(cereus_ctx *ctx, const char *frontend_type, const char *name, const char *route,
+                                     cereus_value value, cereus_member_fn *pick, void *user)
+{
+    const char **uids;
+    size_t count, picked = 0;
+    CEREUS_TRY(snapshot(ctx, name, NULL, &uids, &count));
+    cereus_session_id *ids = crs_arena_alloc(ctx->arena, count * sizeof *ids);
+    if (!ids)
+        return no_memory(ctx);
+    for (size_t i = 0; i < count; i++) {
+        if (pick(ctx, uids[i], user))
+            ids[picked++] = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uids[i]));
+    }
+    return deliver(ctx, frontend_type, route, value, ids, picked);
+}

@@ -1,0 +1,218 @@
+/* loop/loop.c: a libuv loop with a mailbox, our timers over one uv_timer, and hooks at the end of each turn (a
+ * uv_prepare, which runs after everything that a turn did and right before the loop sleeps). */
+#include "loop/loop.h"
+
+#include <time.h>
+
+_Thread_local crs_loop *crs_loop_current;
+
+crs_loop *crs_loop_enter(crs_loop *loop)
+{
+    crs_loop *was = crs_loop_current;
+    crs_loop_current = loop;
+    return was;
+}
+
+static void drain_mail(crs_loop *loop)
+{
+    /* acquire: pairs with the release in push_mail(), the item's content is complete */
+    crs_mail *newest = atomic_exchange_explicit(&loop->mail, NULL, memory_order_acquire);
+    crs_mail *oldest = NULL;
+    while (newest) { /* turn the stack around: first posted, first run */
+        crs_mail *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        crs_mail *next = oldest->next; /* run() may free the item */
+        atomic_fetch_sub_explicit(&loop->mail_count, 1, memory_order_relaxed);
+        oldest->run(loop, oldest);
+        oldest = next;
+    }
+    uint64_t refused = atomic_exchange_explicit(&loop->refused, 0, memory_order_relaxed);
+    if (refused)
+        CRS_COUNT_N(&loop->counters, mailbox_full, refused);
+}
+
+static void on_wake(uv_async_t *handle)
+{
+    crs_loop *loop = handle->data;
+    loop->now_ms = uv_now(&loop->uv);
+    drain_mail(loop);
+}
+
+static void arm_timer(crs_loop *loop);
+
+static void on_timer(uv_timer_t *handle)
+{
+    crs_loop *loop = handle->data;
+    loop->now_ms = uv_now(&loop->uv);
+    loop->timer_due_ms = UINT64_MAX;
+    crs_timers_run(&loop->timers, loop->now_ms);
+    arm_timer(loop);
+}
+
+static void arm_timer(crs_loop *loop)
+{
+    uint64_t next = crs_timers_next_ms(&loop->timers);
+    if (next == loop->timer_due_ms)
+        return;
+    loop->timer_due_ms = next;
+    if (next == UINT64_MAX) {
+        uv_timer_stop(&loop->timer);
+        return;
+    }
+    uint64_t now = uv_now(&loop->uv);
+    uv_timer_start(&loop->timer, on_timer, next > now ? next - now : 0, 0);
+}
+
+static void on_idle(uv_idle_t *handle)
+{
+    CRS_UNUSED(handle); /* an active idle handle keeps the poll from sleeping: that is all it is for */
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    crs_loop *loop = handle->data;
+    bool more = false;
+    for (size_t i = 0; i < loop->hook_count; i++)
+        more |= loop->hooks[i].fn(loop->hooks[i].user);
+    if (more != (bool)uv_is_active((uv_handle_t *)&loop->idle)) {
+        if (more)
+            uv_idle_start(&loop->idle, on_idle);
+        else
+            uv_idle_stop(&loop->idle);
+    }
+    arm_timer(loop);
+}
+
+cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cereus_error *err)
+{
+    crs_loop *loop = crs_zalloc(sizeof *loop);
+    uint8_t *read_buf = crs_malloc(CRS_READ_BUFFER_LEN);
+    if (!loop || !read_buf) {
+        crs_free(loop);
+        crs_free(read_buf);
+        return crs_fail(err, CEREUS_E_NOMEM, "loop: out of memory");
+    }
+    int rc = uv_loop_init(&loop->uv);
+    if (rc) {
+        crs_free(loop);
+        crs_free(read_buf);
+        return crs_fail(err, CEREUS_E_IO, "loop: %s (more file descriptors needed? see ulimit -n)", uv_strerror(rc));
+    }
+    loop->read_buf = read_buf;
+    loop->log = opt->log;
+    loop->index = opt->index;
+    loop->mail_capacity = opt->mailbox_capacity;
+    loop->timer_due_ms = UINT64_MAX;
+    crs_timers_init(&loop->timers);
+    loop->wake.data = loop->timer.data = loop->prepare.data = loop->idle.data = loop;
+    uv_timer_init(&loop->uv, &loop->timer);
+    uv_prepare_init(&loop->uv, &loop->prepare);
+    uv_idle_init(&loop->uv, &loop->idle);
+    uv_prepare_start(&loop->prepare, on_prepare);
+    loop->now_ms = uv_now(&loop->uv);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    loop->unix_base_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 - loop->now_ms;
+    rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
+    if (rc) {
+        crs_loop_free(loop);
+        return crs_fail(err, CEREUS_E_IO, "loop: %s", uv_strerror(rc));
+    }
+    *ret_loop = loop;
+    return CEREUS_OK;
+}
+
+static void close_handle(uv_handle_t *handle, void *user)
+{
+    CRS_UNUSED(user);
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+crs_loop *crs_loop_free(crs_loop *loop)
+{
+    if (!loop)
+        return NULL;
+    crs_loop *was = crs_loop_enter(loop);
+    drain_mail(loop);
+    uv_walk(&loop->uv, close_handle, NULL);
+    uv_run(&loop->uv, UV_RUN_DEFAULT); /* close callbacks */
+    int rc = uv_loop_close(&loop->uv);
+    CRS_ASSERT(rc == 0);
+    crs_loop_enter(was == loop ? NULL : was);
+    crs_timers_fini(&loop->timers);
+    crs_free(loop->read_buf);
+    crs_free(loop);
+    return NULL;
+}
+
+void crs_loop_run(crs_loop *loop)
+{
+    crs_loop *was = crs_loop_enter(loop);
+    loop->stopping = false;
+    uv_update_time(&loop->uv);
+    loop->now_ms = uv_now(&loop->uv);
+    while (!loop->stopping) {
+        uv_run(&loop->uv, UV_RUN_ONCE);
+        loop->now_ms = uv_now(&loop->uv);
+    }
+    crs_loop_enter(was);
+}
+
+void crs_loop_stop(crs_loop *loop)
+{
+    crs_loop_assert_current(loop);
+    loop->stopping = true;
+    uv_stop(&loop->uv);
+}
+
+void crs_loop_add_hook(crs_loop *loop, crs_turn_fn *fn, void *user)
+{
+    CRS_ASSERT(loop->hook_count < CRS_TURN_HOOKS_MAX);
+    loop->hooks[loop->hook_count].fn = fn;
+    loop->hooks[loop->hook_count++].user = user;
+}
+
+static void push_mail(crs_loop *loop, crs_mail *mail)
+{
+    crs_mail *head = atomic_load_explicit(&loop->mail, memory_order_relaxed);
+    do {
+        mail->next = head;
+        /* release: pairs with the acquire in drain_mail() */
+    } while (
+        !atomic_compare_exchange_weak_explicit(&loop->mail, &head, mail, memory_order_release, memory_order_relaxed));
+    if (!head)
+        uv_async_send(&loop->wake); /* only the first of a batch has to wake the loop */
+}
+
+cereus_status crs_loop_post(crs_loop *loop, crs_mail *mail)
+{
+    if (atomic_fetch_add_explicit(&loop->mail_count, 1, memory_order_relaxed) >= loop->mail_capacity) {
+        atomic_fetch_sub_explicit(&loop->mail_count, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&loop->refused, 1, memory_order_relaxed);
+        return CEREUS_E_FULL;
+    }
+    push_mail(loop, mail);
+    return CEREUS_OK;
+}
+
+void crs_loop_post_reserved(crs_loop *loop, crs_mail *mail)
+{
+    atomic_fetch_add_explicit(&loop->mail_count, 1, memory_order_relaxed);
+    push_mail(loop, mail);
+}
+
+cereus_status crs_loop_timer_start(crs_loop *loop, crs_timer *timer, uint64_t delay_ms)
+{
+    crs_loop_assert_current(loop);
+    return crs_timer_start(&loop->timers, timer, loop->now_ms + delay_ms);
+}
+
+void crs_loop_timer_stop(crs_loop *loop, crs_timer *timer)
+{
+    crs_timer_stop(&loop->timers, timer);
+}

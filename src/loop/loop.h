@@ -1,0 +1,115 @@
+/* loop/loop.h: one thread that serves many connections. A loop owns its timers, its counters, its mailbox and
+ * everything that lives on it; other threads reach it only by posting to the mailbox.
+ *
+ * A turn of the loop: timers, sockets that are ready, mail; then the turn's end, in this order: hooks run (fibers made
+ * ready, output flushed) until there is nothing left to do, then it sleeps. What a turn produced is written once.
+ */
+#ifndef CRS_LOOP_LOOP_H
+#define CRS_LOOP_LOOP_H
+
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "base/counters.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "loop/timer.h"
+
+typedef struct crs_loop crs_loop;
+
+/** Something for a loop to do; embedded in what it is about. Owned by the loop from post until run is called. */
+typedef struct crs_mail crs_mail;
+typedef void crs_mail_fn(crs_loop *loop, crs_mail *mail);
+struct crs_mail {
+    crs_mail *next;
+    crs_mail_fn *run; /* Thread: the loop. Called exactly once */
+};
+
+/** Runs at the end of every turn. Returns whether it wants another turn at once (work left). */
+typedef bool crs_turn_fn(void *user);
+
+enum { CRS_TURN_HOOKS_MAX = 4, CRS_READ_BUFFER_LEN = 64 * 1024 };
+
+typedef struct crs_loop_options {
+    uint32_t index;          /* 0.. of the app's loops */
+    size_t mailbox_capacity; /* items that may wait, 1.. */
+    crs_log *log;            /* borrowed */
+} crs_loop_options;
+
+struct crs_loop {
+    uv_loop_t uv;
+    crs_timers timers;     /* loop */
+    crs_counters counters; /* written by the loop, read by any */
+    crs_log *log;          /* set once by new() */
+    uint32_t index;        /* set once by new() */
+    uint64_t now_ms;       /* loop: monotonic, as of this turn */
+    uint64_t unix_base_ms; /* set once: now_ms + this is Unix time */
+    uint8_t *read_buf;     /* loop: CRS_READ_BUFFER_LEN bytes that whoever reads a socket uses */
+
+    uv_async_t wake;
+    uv_timer_t timer;
+    uint64_t timer_due_ms; /* loop: what `timer` is set to; UINT64_MAX: stopped */
+    uv_prepare_t prepare;
+    uv_idle_t idle; /* active while a hook has work left */
+    struct {
+        crs_turn_fn *fn;
+        void *user;
+    } hooks[CRS_TURN_HOOKS_MAX]; /* in the order added */
+    size_t hook_count;
+
+    _Atomic(crs_mail *) mail;     /* newest first; any thread pushes, the loop takes all */
+    atomic_size_t mail_count;     /* bounded items waiting */
+    size_t mail_capacity;         /* set once by new() */
+    atomic_uint_fast64_t refused; /* bounded items refused, folded into the counters by the loop */
+
+    bool stopping; /* loop */
+};
+
+/** Make a loop; it does not run yet. @return CEREUS_OK; CEREUS_E_NOMEM; CEREUS_E_IO. Ownership: gives. Thread: any. */
+cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cereus_error *err);
+/** End a loop whose thread has been joined. Mail that still waits is run first. Returns NULL. */
+crs_loop *crs_loop_free(crs_loop *loop);
+/** Serve until crs_loop_stop(); the calling thread becomes the loop's. */
+void crs_loop_run(crs_loop *loop);
+/** Make run() return after this turn. Thread: loop. */
+void crs_loop_stop(crs_loop *loop);
+
+/** The calling thread speaks for @p loop from now on (NULL: for none); run() does that by itself, set-up code and tests
+ * call it. Returns the loop it spoke for before. */
+crs_loop *crs_loop_enter(crs_loop *loop);
+
+extern _Thread_local crs_loop *crs_loop_current; /* whom this thread speaks for; NULL: no loop */
+
+/** Is this the loop's thread? */
+static inline bool crs_loop_is_current(const crs_loop *loop)
+{
+    return crs_loop_current == loop;
+}
+
+#define crs_loop_assert_current(loop) CRS_ASSERT(crs_loop_is_current(loop))
+
+/** Seconds since 1970 as of this turn. Thread: loop. */
+static inline uint64_t crs_loop_unix_ms(const crs_loop *loop)
+{
+    return loop->now_ms + loop->unix_base_ms;
+}
+
+/** Add a hook to the end of the turn. At most CRS_TURN_HOOKS_MAX. Thread: before run(). */
+void crs_loop_add_hook(crs_loop *loop, crs_turn_fn *fn, void *user);
+
+/**
+ * Give the loop something to do, in the order of posting (per posting thread).
+ * @return CEREUS_OK: @p mail belongs to the loop until its run is called; CEREUS_E_FULL: `mailbox_capacity` items wait
+ *         already, @p mail is still the caller's
+ * Thread: any.
+ */
+CEREUS_MUST_USE cereus_status crs_loop_post(crs_loop *loop, crs_mail *mail);
+/** The same without the bound, for what somebody already waits for: an answer to an accepted request, an end. The
+ * number of such items is bounded by what was accepted. Thread: any. */
+void crs_loop_post_reserved(crs_loop *loop, crs_mail *mail);
+
+/** Start or move a timer on this loop, @p delay_ms from now. Thread: loop. */
+CEREUS_MUST_USE cereus_status crs_loop_timer_start(crs_loop *loop, crs_timer *timer, uint64_t delay_ms);
+void crs_loop_timer_stop(crs_loop *loop, crs_timer *timer);
+
+#endif

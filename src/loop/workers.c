@@ -1,0 +1,106 @@
+/* loop/workers.c: one mutex, one condition, a singly linked queue. Threads start when the first job arrives. */
+#include "loop/workers.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+struct crs_workers {
+    pthread_mutex_t mu;
+    pthread_cond_t work; /* something was queued, or the end */
+    crs_job *head;       /* guarded by mu: oldest */
+    crs_job **tail;      /* guarded by mu */
+    size_t waiting;      /* guarded by mu */
+    size_t queue_max;    /* set once by new() */
+    bool ending;         /* guarded by mu */
+    size_t threads_max;  /* set once by new() */
+    size_t threads;      /* guarded by mu: started */
+    size_t idle;         /* guarded by mu: waiting for work */
+    pthread_t ids[];     /* guarded by mu */
+};
+
+static void *worker_main(void *arg)
+{
+    crs_workers *w = arg;
+    pthread_mutex_lock(&w->mu);
+    for (;;) {
+        while (!w->head && !w->ending) {
+            w->idle++;
+            pthread_cond_wait(&w->work, &w->mu);
+            w->idle--;
+        }
+        crs_job *job = w->head;
+        if (!job)
+            break;
+        w->head = job->next;
+        if (!w->head)
+            w->tail = &w->head;
+        w->waiting--;
+        pthread_mutex_unlock(&w->mu);
+        job->work(job->user);
+        job->ran = true;
+        crs_loop_post_reserved(job->loop, &job->done);
+        pthread_mutex_lock(&w->mu);
+    }
+    pthread_mutex_unlock(&w->mu);
+    return NULL;
+}
+
+cereus_status crs_workers_new(size_t threads, size_t queue_max, crs_workers **ret_workers, cereus_error *err)
+{
+    CRS_ASSERT(threads > 0 && queue_max > 0);
+    crs_workers *w = crs_zalloc(sizeof *w + threads * sizeof *w->ids);
+    if (!w)
+        return crs_fail(err, CEREUS_E_NOMEM, "worker pool: out of memory");
+    pthread_mutex_init(&w->mu, NULL);
+    pthread_cond_init(&w->work, NULL);
+    w->tail = &w->head;
+    w->queue_max = queue_max;
+    w->threads_max = threads;
+    *ret_workers = w;
+    return CEREUS_OK;
+}
+
+crs_workers *crs_workers_free(crs_workers *w)
+{
+    if (!w)
+        return NULL;
+    pthread_mutex_lock(&w->mu);
+    w->ending = true;
+    pthread_cond_broadcast(&w->work);
+    size_t n = w->threads;
+    pthread_mutex_unlock(&w->mu);
+    for (size_t i = 0; i < n; i++)
+        pthread_join(w->ids[i], NULL);
+    pthread_cond_destroy(&w->work);
+    pthread_mutex_destroy(&w->mu);
+    crs_free(w);
+    return NULL;
+}
+
+static void start_thread_locked(crs_workers *w)
+{
+    sigset_t all, was;
+    sigfillset(&all); /* signals are the main thread's business */
+    pthread_sigmask(SIG_SETMASK, &all, &was);
+    if (pthread_create(&w->ids[w->threads], NULL, worker_main, w) == 0)
+        w->threads++;
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+}
+
+cereus_status crs_workers_submit(crs_workers *w, crs_job *job)
+{
+    pthread_mutex_lock(&w->mu);
+    if (w->idle <= w->waiting && w->threads < w->threads_max)
+        start_thread_locked(w);
+    bool full = w->waiting >= w->queue_max || w->threads == 0;
+    if (!full) {
+        job->next = NULL;
+        job->ran = false;
+        *w->tail = job;
+        w->tail = &job->next;
+        w->waiting++;
+        pthread_cond_signal(&w->work);
+    }
+    pthread_mutex_unlock(&w->mu);
+    return full ? CEREUS_E_FULL : CEREUS_OK;
+}

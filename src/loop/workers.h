@@ -1,0 +1,26 @@
+/* loop/workers.h: a few threads for what blocks or computes long. Jobs wait in one bounded queue; when a job has run,
+ * its `done` is posted to the loop that asked. */
+#ifndef CRS_LOOP_WORKERS_H
+#define CRS_LOOP_WORKERS_H
+
+#include "loop/loop.h"
+
+typedef struct crs_workers crs_workers;
+
+typedef struct crs_job {
+    crs_mail done;            /* posted to `loop` after work() has run, or when it was dropped at the end */
+    crs_loop *loop;           /* who asked */
+    void (*work)(void *user); /* Thread: a worker */
+    void *user;
+    bool ran; /* set before `done` is posted */
+    struct crs_job *next;
+} crs_job;
+
+/** Start @p threads threads with a queue of @p queue_max jobs. Ownership: gives. Thread: any. */
+cereus_status crs_workers_new(size_t threads, size_t queue_max, crs_workers **ret_workers, cereus_error *err);
+/** Run what waits, join the threads. Loops must still take mail. Returns NULL. */
+crs_workers *crs_workers_free(crs_workers *w);
+/** Queue @p job; it belongs to the pool until its `done` runs. @return CEREUS_OK; CEREUS_E_FULL. Thread: any. */
+CEREUS_MUST_USE cereus_status crs_workers_submit(crs_workers *w, crs_job *job);
+
+#endif

@@ -1,0 +1,530 @@
+/* session/agent.c: the state machine of one connection. See client-protocol.md 3 to 6, and 22 for what is mended. */
+#include "session/agent.h"
+
+#include <jansson.h>
+
+static crs_input on_packet(void *owner, crs_packet_type type, uint8_t *body, size_t len);
+static void on_blocked(void *owner);
+static void on_drained(void *owner);
+static void on_end(void *owner, crs_conn_end why);
+static void on_timer(crs_timer *timer);
+
+static const crs_conn_ops conn_ops = {
+    .on_packet = on_packet, .on_blocked = on_blocked, .on_drained = on_drained, .on_end = on_end};
+
+enum { HANDSHAKE_MEMORY_MAX = 1 << 20 };
+
+struct crs_frontend {
+    crs_loop *loop;
+    crs_frontend_options opt;
+    crs_session_table sessions;
+    crs_zlib *zlib;
+    crs_arena arena;                     /* for parsing a handshake */
+    crs_bytes inflated;                  /* the body of the message being handled */
+    crs_bytes deflated;                  /* the body of the message being sent */
+    crs_bytes answer_ok, answer_refused; /* handshake answers, built once */
+};
+
+static const char *const reason_texts[] = {
+#define X(name, counter, text) text,
+#include "session/close_reasons.def"
+#undef X
+};
+
+const char *crs_close_reason_text(crs_close_reason reason)
+{
+    return reason_texts[reason];
+}
+
+static void count_reason(crs_counters *counters, crs_close_reason reason)
+{
+    enum { CRS_COUNTER_NONE = CRS_COUNTER_COUNT };
+    static const int of[] = {
+#define X(name, counter, text) CRS_COUNTER_##counter,
+#include "session/close_reasons.def"
+#undef X
+    };
+    if (of[reason] != CRS_COUNTER_NONE)
+        crs_count_one(counters, (crs_counter)of[reason]);
+}
+
+/* ---- the agents of one loop ---- */
+
+cereus_status crs_frontend_new(crs_loop *loop, const crs_frontend_options *opt, crs_frontend **ret_frontend,
+                               cereus_error *err)
+{
+    crs_frontend *fe = crs_zalloc(sizeof *fe);
+    if (!fe)
+        return crs_fail(err, CEREUS_E_NOMEM, "frontend: out of memory");
+    fe->loop = loop;
+    fe->opt = *opt;
+    crs_session_table_init(&fe->sessions, loop->index, opt->sessions_max);
+    crs_arena_init(&fe->arena, HANDSHAKE_MEMORY_MAX);
+    crs_bytes_init(&fe->inflated, opt->inflate_max);
+    crs_bytes_init(&fe->deflated, CRS_PACKET_BODY_MAX);
+    crs_bytes_init(&fe->answer_ok, CRS_PACKET_BODY_MAX);
+    crs_bytes_init(&fe->answer_refused, CRS_PACKET_BODY_MAX);
+    fe->zlib = crs_zlib_new(opt->compress_level);
+    crs_zlib *z = opt->compress ? fe->zlib : NULL;
+    cereus_status st = fe->zlib ? CEREUS_OK : CEREUS_E_NOMEM;
+    if (!st)
+        st = crs_handshake_answer(200, opt->dict, opt->heartbeat_ms, opt->serializer, z, &fe->answer_ok);
+    if (!st)
+        st = crs_handshake_answer(400, opt->dict, opt->heartbeat_ms, opt->serializer, z, &fe->answer_refused);
+    if (st) {
+        crs_frontend_free(fe);
+        return crs_fail(err, st, "handshake answer: %s", cereus_status_text(st));
+    }
+    *ret_frontend = fe;
+    return CEREUS_OK;
+}
+
+crs_frontend *crs_frontend_free(crs_frontend *fe)
+{
+    if (!fe)
+        return NULL;
+    CRS_ASSERT(atomic_load(&fe->sessions.count) == 0);
+    crs_session_table_fini(&fe->sessions);
+    fe->zlib = crs_zlib_free(fe->zlib);
+    crs_arena_fini(&fe->arena);
+    crs_bytes_fini(&fe->inflated);
+    crs_bytes_fini(&fe->deflated);
+    crs_bytes_fini(&fe->answer_ok);
+    crs_bytes_fini(&fe->answer_refused);
+    crs_free(fe);
+    return NULL;
+}
+
+void *crs_frontend_user(const crs_frontend *fe)
+{
+    return fe->opt.user;
+}
+
+crs_loop *crs_frontend_loop(const crs_frontend *fe)
+{
+    return fe->loop;
+}
+
+const crs_frontend_options *crs_frontend_opt(const crs_frontend *fe)
+{
+    return &fe->opt;
+}
+
+crs_session_table *crs_frontend_sessions(crs_frontend *fe)
+{
+    return &fe->sessions;
+}
+
+void crs_frontend_close_all(crs_frontend *fe, crs_close_reason reason)
+{
+    for (uint32_t i = 0; i < fe->sessions.used; i++) {
+        if (fe->sessions.slots[i].agent)
+            crs_agent_close(fe->sessions.slots[i].agent, reason);
+    }
+}
+
+/* ---- life ---- */
+
+/** Set the one timer to what is next: heartbeat, handshake deadline, write timeout. */
+static bool arm(crs_agent *agent)
+{
+    crs_frontend *fe = agent->frontend;
+    uint64_t due = CRS_MIN(agent->tick_ms, agent->deadline_ms);
+    uint64_t stalled = crs_conn_stalled_ms(agent->conn);
+    if (stalled || crs_conn_out_len(agent->conn)) {
+        uint64_t write_due =
+            fe->loop->now_ms + (fe->opt.write_timeout_ms > stalled ? fe->opt.write_timeout_ms - stalled : 0);
+        due = CRS_MIN(due, write_due);
+    }
+    return crs_timer_start(&fe->loop->timers, &agent->timer, due) == CEREUS_OK;
+}
+
+void crs_frontend_on_open(crs_conn *conn, void *frontend)
+{
+    crs_frontend *fe = frontend;
+    crs_agent *agent = crs_zalloc(sizeof *agent);
+    if (!agent || crs_session_table_add(&fe->sessions, agent, &agent->id) != CEREUS_OK) {
+        CRS_COUNT(&fe->loop->counters, connections_refused);
+        crs_free(agent);
+        crs_conn_close(conn, false);
+        return;
+    }
+    agent->frontend = fe;
+    agent->conn = conn;
+    agent->close_tail = &agent->close_hooks;
+    agent->ipv6 = crs_conn_is_ipv6(conn);
+    crs_conn_remote_addr(conn, agent->addr, sizeof agent->addr);
+    agent->last_seen_s = (uint32_t)(crs_loop_unix_ms(fe->loop) / 1000);
+    agent->tick_ms = fe->loop->now_ms + fe->opt.heartbeat_ms;
+    agent->deadline_ms = fe->loop->now_ms + fe->opt.handshake_timeout_ms;
+    crs_timer_init(&agent->timer, on_timer);
+    crs_conn_set_owner(conn, &conn_ops, agent);
+    CRS_COUNT(&fe->loop->counters, sessions_opened);
+    if (!arm(agent))
+        crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+}
+
+void crs_agent_free(crs_agent *agent)
+{
+    CRS_ASSERT(agent->state == CRS_AGENT_CLOSED && !agent->lane_head);
+    if (agent->pins) {
+        agent->freeing = true;
+        return;
+    }
+    while (agent->close_hooks) {
+        crs_close_hook *next = agent->close_hooks->next;
+        crs_free(agent->close_hooks);
+        agent->close_hooks = next;
+    }
+    json_decref(agent->data);
+    crs_free(agent->uid);
+    crs_free(agent->handshake);
+    crs_free(agent);
+}
+
+void crs_agent_unpin(crs_agent *agent)
+{
+    if (--agent->pins == 0 && agent->freeing)
+        crs_agent_free(agent);
+}
+
+/** Everything that ends a session comes through here, once. @p flush NULL conn: the connection has ended already. */
+static void finish(crs_agent *agent, crs_close_reason reason)
+{
+    crs_frontend *fe = agent->frontend;
+    agent->state = CRS_AGENT_CLOSED;
+    agent->reason = (uint8_t)reason;
+    agent->conn = NULL;
+    crs_loop_timer_stop(fe->loop, &agent->timer);
+    crs_session_table_remove(&fe->sessions, agent->id);
+    if (agent->uid)
+        crs_uid_release(fe->opt.uids, cereus_slice_str(agent->uid), agent->id);
+    count_reason(&fe->loop->counters, reason);
+    CRS_COUNT(&fe->loop->counters, sessions_closed);
+    crs_log_debug(fe->loop->log, "session closed", CRS_STR("reason", crs_close_reason_text(reason)),
+                  CRS_STR("uid", agent->uid ? agent->uid : ""), CRS_STR("peer", agent->addr));
+    fe->opt.ops->on_closed(agent, reason);
+}
+
+static const uint8_t heartbeat_packet[] = {CRS_PACKET_HEARTBEAT, 0, 0, 0};
+static const uint8_t kick_packet[] = {CRS_PACKET_KICK, 0, 0, 0};
+
+static bool send_bytes(crs_agent *agent, const void *data, size_t len)
+{
+    uint8_t *room = crs_conn_reserve(agent->conn, len);
+    if (!room)
+        return false;
+    memcpy(room, data, len);
+    return true;
+}
+
+void crs_agent_close(crs_agent *agent, crs_close_reason reason)
+{
+    if (agent->state == CRS_AGENT_CLOSED)
+        return;
+    agent->pins++;
+    if (reason == CRS_CLOSE_KICKED && send_bytes(agent, kick_packet, sizeof kick_packet))
+        CRS_COUNT(&agent->frontend->loop->counters, kicks);
+    if (agent->state != CRS_AGENT_CLOSED) { /* sending may have found out that the peer has gone */
+        crs_conn *conn = agent->conn;
+        bool flush = reason != CRS_CLOSE_WRITE_TIMEOUT && reason != CRS_CLOSE_OUTBOX_FULL;
+        crs_conn_close(conn, flush);
+        finish(agent, reason);
+    }
+    crs_agent_unpin(agent);
+}
+
+static void on_end(void *owner, crs_conn_end why)
+{
+    static const crs_close_reason reasons[] = {
+        [CRS_END_PEER] = CRS_CLOSE_CLIENT,
+        [CRS_END_ERROR] = CRS_CLOSE_NETWORK,
+        [CRS_END_MALFORMED] = CRS_CLOSE_MALFORMED_PACKET,
+        [CRS_END_TOO_LONG] = CRS_CLOSE_PACKET_TOO_LONG,
+    };
+    crs_agent *agent = owner;
+    if (agent->state != CRS_AGENT_CLOSED)
+        finish(agent, reasons[why]);
+}
+
+static void on_timer(crs_timer *timer)
+{
+    crs_agent *agent = CRS_CONTAINER(timer, crs_agent, timer);
+    crs_frontend *fe = agent->frontend;
+    uint64_t now = fe->loop->now_ms;
+    if (crs_conn_stalled_ms(agent->conn) >= fe->opt.write_timeout_ms) {
+        crs_agent_close(agent, CRS_CLOSE_WRITE_TIMEOUT);
+        return;
+    }
+    if (agent->deadline_ms <= now) {
+        crs_agent_close(agent, CRS_CLOSE_HANDSHAKE_TIMEOUT);
+        return;
+    }
+    if (agent->tick_ms <= now) {
+        uint64_t unix_ms = crs_loop_unix_ms(fe->loop);
+        if (crs_conn_paused(agent->conn)) /* its heartbeats wait in the kernel: it is us who do not listen */
+            agent->last_seen_s = (uint32_t)(unix_ms / 1000);
+        /* client-protocol.md 5: whole seconds, so that a client which answers every second heartbeat stays */
+        if ((unix_ms - 2 * fe->opt.heartbeat_ms) / 1000 > agent->last_seen_s) {
+            crs_agent_close(agent, CRS_CLOSE_HEARTBEAT_TIMEOUT);
+            return;
+        }
+        do
+            agent->tick_ms += fe->opt.heartbeat_ms;
+        while (agent->tick_ms <= now);
+        agent->pins++;
+        if (crs_conn_stalled_ms(agent->conn) == 0 && send_bytes(agent, heartbeat_packet, sizeof heartbeat_packet))
+            CRS_COUNT(&fe->loop->counters, heartbeats_sent);
+        bool closed = agent->state == CRS_AGENT_CLOSED;
+        crs_agent_unpin(agent);
+        if (closed)
+            return;
+    }
+    if (!arm(agent))
+        crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+}
+
+static void on_blocked(void *owner)
+{
+    crs_agent *agent = owner;
+    if (!arm(agent))
+        crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+}
+
+static void on_drained(void *owner)
+{
+    crs_agent *agent = owner;
+    agent->frontend->opt.ops->on_drained(agent);
+}
+
+/* ---- input ---- */
+
+static void refuse_handshake(crs_agent *agent)
+{
+    send_bytes(agent, agent->frontend->answer_refused.data, agent->frontend->answer_refused.len);
+    crs_agent_close(agent, CRS_CLOSE_HANDSHAKE_REFUSED);
+}
+
+static void on_handshake(crs_agent *agent, cereus_slice body)
+{
+    crs_frontend *fe = agent->frontend;
+    crs_handshake hs;
+    crs_bytes text;
+    crs_bytes_init(&text, HANDSHAKE_MEMORY_MAX);
+    crs_arena_reset(&fe->arena);
+    if (crs_handshake_parse(body, &fe->arena, &hs) != CEREUS_OK || fe->opt.ops->on_handshake(agent, &hs) != CEREUS_OK) {
+        refuse_handshake(agent);
+        return;
+    }
+    if (crs_handshake_print(&hs, &text) != CEREUS_OK || crs_bytes_append_byte(&text, 0) != CEREUS_OK) {
+        crs_bytes_fini(&text);
+        refuse_handshake(agent);
+        return;
+    }
+    crs_free(agent->handshake);
+    char *exact = crs_realloc(text.data, text.len); /* it stays as long as the session: not a byte more */
+    agent->handshake = exact ? exact : (char *)text.data;
+    agent->state = CRS_AGENT_HANDSHAKE;
+    if (!send_bytes(agent, fe->answer_ok.data, fe->answer_ok.len))
+        crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+}
+
+static void on_ack(crs_agent *agent)
+{
+    if (agent->state == CRS_AGENT_START) { /* Q1: never let the validators be passed by */
+        crs_agent_close(agent, CRS_CLOSE_OUT_OF_STATE);
+        return;
+    }
+    agent->state = CRS_AGENT_WORKING;
+    agent->deadline_ms = UINT64_MAX;
+}
+
+static crs_input on_data(crs_agent *agent, cereus_slice data)
+{
+    crs_frontend *fe = agent->frontend;
+    if (agent->state != CRS_AGENT_WORKING) {
+        crs_agent_close(agent, CRS_CLOSE_OUT_OF_STATE);
+        return CRS_INPUT_MORE;
+    }
+    crs_message msg;
+    cereus_status st = crs_message_decode(data, fe->opt.dict, &msg);
+    if (st ||
+        (msg.type != CRS_MESSAGE_REQUEST && msg.type != CRS_MESSAGE_NOTIFY)) { /* Q9: only servers say the others */
+        crs_agent_close(agent, CRS_CLOSE_MALFORMED_MESSAGE);
+        return CRS_INPUT_MORE;
+    }
+    if (msg.compressed) {
+        fe->inflated.len = 0;
+        if (crs_zlib_inflate(fe->zlib, msg.body, &fe->inflated) != CEREUS_OK) {
+            crs_agent_close(agent, CRS_CLOSE_INFLATE);
+            return CRS_INPUT_MORE;
+        }
+        msg.body = crs_bytes_slice(&fe->inflated);
+    }
+    crs_input more = fe->opt.ops->on_message(agent, &msg);
+    if (fe->inflated.cap > CRS_READ_BUFFER_LEN) /* one large body must not stay with the loop */
+        crs_bytes_fini(&fe->inflated);
+    return more;
+}
+
+static crs_input on_packet(void *owner, crs_packet_type type, uint8_t *body, size_t len)
+{
+    crs_agent *agent = owner;
+    crs_input more = CRS_INPUT_MORE;
+    agent->pins++;
+    agent->last_seen_s = (uint32_t)(crs_loop_unix_ms(agent->frontend->loop) / 1000);
+    switch (type) {
+    case CRS_PACKET_DATA:
+        more = on_data(agent, cereus_slice_of(body, len));
+        break;
+    case CRS_PACKET_HANDSHAKE:
+        on_handshake(agent, cereus_slice_of(body, len));
+        break;
+    case CRS_PACKET_HANDSHAKE_ACK:
+        on_ack(agent);
+        break;
+    case CRS_PACKET_HEARTBEAT:
+    case CRS_PACKET_KICK: /* from a client it means nothing, but it is a sign of life */
+        break;
+    }
+    crs_agent_unpin(agent);
+    return more;
+}
+
+bool crs_agent_clogged(const crs_agent *agent)
+{
+    return agent->conn && crs_conn_out_len(agent->conn) > agent->frontend->opt.outbox_max / 2;
+}
+
+void crs_agent_resume(crs_agent *agent)
+{
+    if (agent->conn)
+        crs_conn_resume(agent->conn);
+}
+
+/* ---- output ---- */
+
+/** Deflate @p body if that is worth it; true: *body is the shorter form now. */
+static bool deflate_body(crs_frontend *fe, cereus_slice *body)
+{
+    if (!fe->opt.compress || body->len < fe->opt.compress_min || body->len > CRS_PACKET_BODY_MAX)
+        return false;
+    fe->deflated.len = 0;
+    if (crs_bytes_reserve(&fe->deflated, body->len) != CEREUS_OK)
+        return false;
+    size_t n = crs_zlib_deflate(fe->zlib, *body, fe->deflated.data, body->len - 1);
+    if (n == 0)
+        return false;
+    *body = cereus_slice_of(fe->deflated.data, n);
+    return true;
+}
+
+static void shrink_deflated(crs_frontend *fe)
+{
+    if (fe->deflated.cap > 4 * CRS_READ_BUFFER_LEN)
+        crs_bytes_fini(&fe->deflated);
+}
+
+/** Where the bytes of one data packet go. */
+typedef uint8_t *room_fn(void *target, size_t packet_len);
+
+static cereus_status write_message(crs_frontend *fe, crs_message *msg, room_fn *room_of, void *target)
+{
+    uint8_t head[CRS_MESSAGE_HEAD_MAX];
+    size_t head_len;
+    msg->compressed = deflate_body(fe, &msg->body);
+    CEREUS_TRY(crs_message_head(msg, fe->opt.dict, head, &head_len));
+    uint8_t packet_head[CRS_PACKET_HEAD_LEN];
+    CEREUS_TRY(crs_packet_head(CRS_PACKET_DATA, head_len + msg->body.len, packet_head));
+    uint8_t *room = room_of(target, CRS_PACKET_HEAD_LEN + head_len + msg->body.len);
+    if (!room)
+        return CEREUS_E_NOMEM;
+    memcpy(room, packet_head, CRS_PACKET_HEAD_LEN);
+    memcpy(room + CRS_PACKET_HEAD_LEN, head, head_len);
+    if (msg->body.len)
+        memcpy(room + CRS_PACKET_HEAD_LEN + head_len, msg->body.data, msg->body.len);
+    shrink_deflated(fe);
+    return CEREUS_OK;
+}
+
+static uint8_t *conn_room(void *target, size_t packet_len)
+{
+    return crs_conn_reserve(target, packet_len);
+}
+
+cereus_status crs_agent_respond(crs_agent *agent, uint64_t id, cereus_slice body, bool error)
+{
+    if (agent->state == CRS_AGENT_CLOSED)
+        return CEREUS_E_GONE;
+    crs_message msg = {.type = CRS_MESSAGE_RESPONSE, .id = id, .body = body, .error = error};
+    agent->pins++;
+    cereus_status st = write_message(agent->frontend, &msg, conn_room, agent->conn);
+    if (agent->state == CRS_AGENT_CLOSED)
+        st = CEREUS_E_GONE;
+    else if (st == CEREUS_E_NOMEM) /* a client must not wait for an answer that never comes */
+        crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+    if (st == CEREUS_OK) {
+        CRS_COUNT(&agent->frontend->loop->counters, responses);
+        if (error)
+            CRS_COUNT(&agent->frontend->loop->counters, errors_sent);
+    }
+    crs_agent_unpin(agent);
+    return st;
+}
+
+/** May something that nobody asked for be queued? */
+static cereus_status check_outbox(crs_agent *agent)
+{
+    crs_frontend *fe = agent->frontend;
+    if (agent->state == CRS_AGENT_CLOSED)
+        return CEREUS_E_GONE;
+    if (CRS_LIKELY(crs_conn_out_len(agent->conn) <= fe->opt.outbox_max))
+        return CEREUS_OK;
+    if (fe->opt.outbox_drop) {
+        CRS_COUNT(&fe->loop->counters, outbox_full_drops);
+        return CEREUS_E_FULL;
+    }
+    static crs_log_limiter limiter;
+    crs_log_limited(fe->loop->log, CEREUS_LOG_WARN, &limiter, "slow client disconnected",
+                    CRS_STR("uid", agent->uid ? agent->uid : ""), CRS_STR("peer", agent->addr),
+                    CRS_UINT("queued_bytes", crs_conn_out_len(agent->conn)));
+    crs_agent_close(agent, CRS_CLOSE_OUTBOX_FULL);
+    return CEREUS_E_GONE;
+}
+
+cereus_status crs_agent_push(crs_agent *agent, cereus_slice route, cereus_slice body)
+{
+    CEREUS_TRY(check_outbox(agent));
+    crs_message msg = {.type = CRS_MESSAGE_PUSH, .route = route, .body = body};
+    agent->pins++;
+    cereus_status st = write_message(agent->frontend, &msg, conn_room, agent->conn);
+    if (agent->state == CRS_AGENT_CLOSED)
+        st = CEREUS_E_GONE;
+    if (st == CEREUS_OK)
+        CRS_COUNT(&agent->frontend->loop->counters, pushes);
+    crs_agent_unpin(agent);
+    return st;
+}
+
+static uint8_t *frame_room(void *target, size_t packet_len)
+{
+    uint8_t *room;
+    return crs_frame_new(packet_len, target, &room) == CEREUS_OK ? room : NULL;
+}
+
+cereus_status crs_frontend_make_push(crs_frontend *fe, cereus_slice route, cereus_slice body, crs_frame *ret_frame)
+{
+    crs_message msg = {.type = CRS_MESSAGE_PUSH, .route = route, .body = body};
+    return write_message(fe, &msg, frame_room, ret_frame);
+}
+
+cereus_status crs_agent_push_frame(crs_agent *agent, const crs_frame *frame)
+{
+    CEREUS_TRY(check_outbox(agent));
+    agent->pins++;
+    cereus_status st = crs_conn_send_frame(agent->conn, frame);
+    if (st == CEREUS_OK)
+        CRS_COUNT(&agent->frontend->loop->counters, pushes);
+    crs_agent_unpin(agent);
+    return st;
+}

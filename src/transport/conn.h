@@ -1,0 +1,119 @@
+/* transport/conn.h: one connection as its owner sees it: packets in, frames out, one way to end. What carries the bytes
+ * (a socket, memory, later TLS) is a crs_stream_ops below it; how packets are cut out of bytes (one after the other, or
+ * one per WebSocket message) is its framing. Wrappers will stack on the same two seams.
+ *
+ *    opening ──on_open──> open ──close(flush)──> flushing ──> lingering ──> closed
+ *       └──────── refused, deadline ──────────────────────────────────────────┘
+ *
+ * - Input that the owner does not want yet (pause) stays in the kernel but for what was read already.
+ * - Output made while the connection's own input is handled is gathered in a buffer of the loop and written when that
+ * input is done; all other output is queued and written once at the end of the turn, joined.
+ * - Closing after a flush says goodbye properly: shut down writing, read until the peer has seen it (or 2 s), close. A
+ * plain close() with unread input would make the kernel throw away what was just written. Everything here is `Thread:
+ * loop`.
+ */
+#ifndef CRS_TRANSPORT_CONN_H
+#define CRS_TRANSPORT_CONN_H
+
+#include <netinet/in.h>
+#include <sys/uio.h>
+
+#include "base/buf.h"
+#include "loop/loop.h"
+#include "wire/packet.h"
+
+typedef struct crs_conn crs_conn;
+typedef struct crs_transport crs_transport; /* what the connections of one loop share */
+
+typedef enum crs_input {
+    CRS_INPUT_MORE,  /* go on */
+    CRS_INPUT_PAUSE, /* the packet was taken; no more until crs_conn_resume() */
+} crs_input;
+
+typedef enum crs_conn_end {
+    CRS_END_PEER,      /* the peer closed */
+    CRS_END_ERROR,     /* reading or writing failed */
+    CRS_END_MALFORMED, /* a packet, frame or head that breaks the protocol */
+    CRS_END_TOO_LONG,  /* a packet over the limit */
+} crs_conn_end;
+
+/** What the owner of a connection is told. Any of them may close the connection. */
+typedef struct crs_conn_ops {
+    /** A packet is there; @p body may be changed in place and is good until this returns. */
+    crs_input (*on_packet)(void *owner, crs_packet_type type, uint8_t *body, size_t len);
+    /** The peer takes no more for now: crs_conn_stalled_ms() runs from here. */
+    void (*on_blocked)(void *owner);
+    /** Output that was blocked has gone out. */
+    void (*on_drained)(void *owner);
+    /** The connection has ended by itself; @p owner must not use it any more. Not called after crs_conn_close(). */
+    void (*on_end)(void *owner, crs_conn_end why);
+} crs_conn_ops;
+
+/** A connection is open: make an owner for it and crs_conn_set_owner(), or close it. */
+typedef void crs_open_fn(crs_conn *conn, void *user);
+
+typedef enum crs_framing {
+    CRS_FRAMING_STREAM,    /* packets one after the other */
+    CRS_FRAMING_WEBSOCKET, /* after an HTTP upgrade, one packet per message */
+} crs_framing;
+
+typedef struct crs_transport_options {
+    size_t packet_max;           /* longest packet body accepted, bytes */
+    uint64_t opening_timeout_ms; /* for the HTTP upgrade and what else precedes the first packet */
+    uint64_t flush_timeout_ms;   /* for what is still queued when a connection is closed */
+    crs_open_fn *on_open;        /* a connection is open */
+    void *on_open_user;
+} crs_transport_options;
+
+/** The shared part for @p loop. Ownership: gives. Thread: loop or setup. */
+cereus_status crs_transport_new(crs_loop *loop, const crs_transport_options *opt, crs_transport **ret_transport,
+                                cereus_error *err);
+/** All connections must have ended. Returns NULL. */
+crs_transport *crs_transport_free(crs_transport *t);
+crs_loop *crs_transport_loop(const crs_transport *t);
+/** Connections that are not closed yet, lingering ones included. */
+size_t crs_transport_count(const crs_transport *t);
+/** Close all that wait for their first byte or their last: nobody owns them. */
+void crs_transport_abort_unowned(crs_transport *t);
+
+void crs_conn_set_owner(crs_conn *conn, const crs_conn_ops *ops, void *owner);
+
+/** A frame that many connections share: the packet, and the WebSocket head that goes before it on those. */
+typedef struct crs_frame {
+    crs_buf *buf;     /* WebSocket head, then the packet */
+    uint32_t ws_head; /* bytes of the former */
+} crs_frame;
+
+enum { CRS_FRAME_HEAD_MAX = 10 };
+
+/** Make a frame for a packet of @p packet_len bytes, head included; fill in what *ret_packet points to. CEREUS_E_NOMEM.
+ */
+CEREUS_MUST_USE cereus_status crs_frame_new(size_t packet_len, crs_frame *ret_frame, uint8_t **ret_packet);
+
+/**
+ * Room for one packet of @p packet_len bytes, head included, at the end of the output. Fill all of it at once.
+ * @return NULL: out of memory, or the connection is closing
+ */
+uint8_t *crs_conn_reserve(crs_conn *conn, size_t packet_len);
+/** Queue a shared frame. @return CEREUS_OK; CEREUS_E_NOMEM; CEREUS_E_GONE: closing. Ownership: shares frame->buf. */
+CEREUS_MUST_USE cereus_status crs_conn_send_frame(crs_conn *conn, const crs_frame *frame);
+/** Bytes queued and not taken by the kernel yet. */
+size_t crs_conn_out_len(const crs_conn *conn);
+/** For how long the peer has taken nothing of what is queued, ms; 0: nothing is blocked. */
+uint64_t crs_conn_stalled_ms(const crs_conn *conn);
+
+/** Go on with input after CRS_INPUT_PAUSE. It is handled at the end of the turn. */
+void crs_conn_resume(crs_conn *conn);
+/** Is the input paused? */
+bool crs_conn_paused(const crs_conn *conn);
+
+/** End it; the owner is forgotten at once. @p flush: after what is queued has gone out; else now. */
+void crs_conn_close(crs_conn *conn, bool flush);
+
+/** "127.0.0.1:3250", "[::1]:3250", "memory". Writes at most @p cap bytes with NUL. */
+void crs_conn_remote_addr(const crs_conn *conn, char *out, size_t cap);
+/** Does the remote address count as IPv6 (more than one colon in its text, as Pitaya decides it)? */
+bool crs_conn_is_ipv6(const crs_conn *conn);
+crs_transport *crs_conn_transport(const crs_conn *conn);
+
+#endif

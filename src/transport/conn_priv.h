@@ -1,0 +1,111 @@
+/* transport/conn_priv.h: the inside of a connection, for the files that carry bytes or cut packets. */
+#ifndef CRS_TRANSPORT_CONN_PRIV_H
+#define CRS_TRANSPORT_CONN_PRIV_H
+
+#include <sys/socket.h>
+
+#include "transport/conn.h"
+
+enum {
+    CRS_SCRATCH_LEN = 128 * 1024, /* output gathered while one connection's input is handled */
+    CRS_LINGER_MS = 2000,
+    CRS_FLUSH_SLICE = 512, /* connections written per turn; then the loop looks at its sockets again */
+};
+
+/** What carries the bytes. recv and sendv are as their system calls: -1 with errno EAGAIN when nothing can be done now.
+ */
+typedef struct crs_stream_ops {
+    ssize_t (*recv)(crs_conn *conn, void *buf, size_t cap);
+    ssize_t (*sendv)(crs_conn *conn, const struct iovec *iov, int count);
+    /** Call crs_conn_on_readable / _on_writable when that is possible, from now on. */
+    void (*want)(crs_conn *conn, bool readable, bool writable);
+    void (*shut)(crs_conn *conn);    /* no more output: tell the peer */
+    void (*destroy)(crs_conn *conn); /* close and, when nothing refers to it any more, call crs_conn_destroyed() */
+} crs_stream_ops;
+
+typedef enum crs_conn_state {
+    CRS_CONN_OPENING,
+    CRS_CONN_OPEN,
+    CRS_CONN_FLUSHING,
+    CRS_CONN_LINGERING,
+    CRS_CONN_CLOSED,
+} crs_conn_state;
+
+/** One piece of queued output: bytes of its own, or a view of a shared frame. */
+typedef struct crs_out {
+    struct crs_out *next;
+    crs_buf *shared; /* NULL: own bytes in data */
+    uint32_t begin;  /* first byte not sent yet */
+    uint32_t end;
+    uint32_t cap; /* of data */
+    uint8_t data[];
+} crs_out;
+
+typedef struct crs_ws_state crs_ws_state; /* websocket.c */
+
+struct crs_conn {
+    const crs_stream_ops *stream;
+    crs_transport *transport;
+    const crs_conn_ops *ops; /* NULL: nobody owns it */
+    void *owner;
+    crs_ws_state *ws; /* NULL: CRS_FRAMING_STREAM */
+    crs_out *out_head, *out_tail;
+    size_t out_len;
+    uint8_t *part; /* input that is not a whole packet yet, or not wanted yet */
+    uint32_t part_len, part_cap;
+    crs_list dirty_link;    /* on the transport's `dirty` */
+    crs_list resume_link;   /* on its `resuming` */
+    crs_list deadline_link; /* on its `opening`, `flushing` or `lingering` */
+    uint64_t deadline_ms;   /* of that list */
+    uint64_t progress_ms;   /* loop time at which output last moved */
+    uint8_t state;          /* crs_conn_state */
+    bool paused;            /* the owner wants no input */
+    bool blocked;           /* the kernel took less than was offered */
+    bool eof;               /* the peer has ended its side */
+    bool ipv6;
+    uint16_t port;    /* remote, host order; 0: not a network address */
+    uint8_t addr[16]; /* remote, network order; IPv4 in the first four */
+};
+
+struct crs_transport {
+    crs_loop *loop;
+    crs_transport_options opt;
+    crs_list dirty;     /* output to write at the end of the turn */
+    crs_list resuming;  /* input to go on with at the end of the turn */
+    crs_list opening;   /* oldest first */
+    crs_list flushing;  /* oldest first */
+    crs_list lingering; /* oldest first */
+    crs_timer sweep;    /* looks at the three above */
+    crs_conn *current;  /* whose input is being handled */
+    uint8_t *scratch;   /* output of `current` */
+    size_t scratch_len;
+    crs_out *free_views, *free_chunks; /* reused pieces of output */
+    size_t free_view_count, free_chunk_count;
+    size_t count;
+};
+
+/** Set up the common part of a connection that @p stream carries; ws NULL or a fresh upgrade state. It is opening then;
+ * call crs_conn_opened() or wait for the upgrade. */
+void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *stream, crs_framing framing);
+/** It can carry packets: hand it to the acceptor's function. */
+void crs_conn_opened(crs_conn *conn);
+void crs_conn_on_readable(crs_conn *conn);
+void crs_conn_on_writable(crs_conn *conn);
+/** Last call of destroy: frees the common part. The struct itself is the stream's. */
+void crs_conn_fini(crs_conn *conn);
+/** End it because of the peer or an error, and tell the owner. @p flush: what is queued still goes out. */
+void crs_conn_end_by(crs_conn *conn, crs_conn_end why, bool flush);
+/** A whole message arrived that must be exactly one packet. */
+void crs_conn_deliver_message(crs_conn *conn, uint8_t *data, size_t len);
+/** Room for @p len raw bytes of output. NULL: out of memory. */
+uint8_t *crs_conn_reserve_raw(crs_conn *conn, size_t len);
+
+/* websocket.c */
+crs_ws_state *crs_ws_state_new(size_t packet_max);
+crs_ws_state *crs_ws_state_free(crs_ws_state *ws);
+/** Handle bytes of an upgrade head or of frames; returns how many were used. */
+size_t crs_ws_input(crs_conn *conn, uint8_t *data, size_t len);
+/** Bytes that a frame's head for @p packet_len takes, and the head. */
+size_t crs_ws_packet_head(size_t packet_len, uint8_t out[CRS_FRAME_HEAD_MAX]);
+
+#endif
