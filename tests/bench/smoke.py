@@ -2,7 +2,7 @@
 """Smoke test of the bench: every mode of `cereus bench` against rawecho, over TCP and WebSocket.
 
 It asserts that things are counted and that nothing goes wrong; never how fast. usage: smoke.py CEREUS RAWECHO ALLOC_COUNT
-plain|sanitized
+plain|other
 """
 import json
 import os
