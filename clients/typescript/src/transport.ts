@@ -28,8 +28,14 @@ export const webSocketTransport: TransportFactory = (url, events) => {
         if (typeof data === 'string') socket.close(1003); // servers send binary messages only
         else events.onBytes(new Uint8Array(data));
     };
-    // The error event says nothing, by design of the platform; a close event always follows it.
-    socket.onclose = (event) => events.onClose(event.reason || `WebSocket closed (${event.code})`);
+    let ended = false;
+    const end = (reason: string): void => {
+        if (!ended) events.onClose(reason);
+        ended = true;
+    };
+    // A close event should follow every error event, but not every version of Node sends it.
+    socket.onerror = () => end('WebSocket failed');
+    socket.onclose = (event) => end(event.reason || `WebSocket closed (${event.code})`);
     return {
         framed: true,
         send: (packet) => socket.send(packet as Uint8Array<ArrayBuffer>),

@@ -12,6 +12,7 @@ import { connect, raw } from '../dist/node.js';
 const binary = process.env.CONFORMANCE_SERVER;
 const skip = binary ? false : 'CONFORMANCE_SERVER is not set';
 const configs = JSON.parse(readFileSync(new URL('../../../tests/vectors/client/configs.json', import.meta.url), 'utf8'));
+const NOT_HERE_YET = 3; // the server's exit status for settings that it can not serve
 const text = (bytes) => new TextDecoder().decode(bytes);
 
 /** Starts the server with one of the recorded settings; answers its URLs by scheme. */
@@ -28,7 +29,9 @@ async function start(t, config) {
         const words = line.slice('READY '.length).trim().split(' ');
         return Object.fromEntries(words.map((word) => [word.split('=')[0], word.replace('=', '://')]));
     }
-    throw new Error('the server ended before it was ready');
+    const [status] = await ended;
+    if (status === NOT_HERE_YET) return t.skip('the server does not know these settings yet');
+    throw new Error(`the server ended with ${status} before it was ready`);
 }
 
 for (const kind of ['tcp', 'ws']) {
@@ -36,9 +39,10 @@ for (const kind of ['tcp', 'ws']) {
     const check = (name, config, run, options = {}) =>
         test(`${kind}: ${name}`, { skip, timeout: 20_000 }, async (t) => {
             const urls = await start(t, config);
+            if (!urls) return;
             const client = await connect(urls[kind], { reconnect: false, ...options });
             t.after(() => client.close());
-            await run(client, urls);
+            await run(client);
         });
 
     check('a request is answered', 'json', async (client) => {
@@ -123,8 +127,9 @@ for (const kind of ['tcp', 'ws']) {
         assert.equal(await client.request('test.echo', 1), 1);
     });
 
-    test(`${kind}: a refused handshake rejects`, { skip }, async (t) => {
+    test(`${kind}: a refused handshake rejects`, { skip, timeout: 20_000 }, async (t) => {
         const urls = await start(t, 'json-validator');
+        if (!urls) return;
         await assert.rejects(connect(urls[kind], { sys: { clientVersion: '0.0.0' } }), { code: 'PIT-400' });
     });
 }

@@ -1,30 +1,37 @@
 // The transports on real sockets, against a mock server.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import * as net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { connect, nodeWebSocketTransport, raw, tcpTransport } from '../dist/node.js';
+import { connect, nodeWebSocketTransport, raw, tcpTransport, webSocketTransport } from '../dist/node.js';
 import { checkUpgrade, encodeFrame, FrameReader } from '../dist/node/websocket.js';
 import { frame, MockServer } from './support/mock-server.mjs';
 import { until } from './support/fakes.mjs';
 
 const kinds = { tcp: tcpTransport(), ws: nodeWebSocketTransport() };
+// Newer versions of Node have a WebSocket of their own, the one that browsers have too.
+const builtIn = 'WebSocket' in globalThis ? { 'ws (built in)': webSocketTransport } : {};
 
 /** A connected pair of client and server over `kind`, closed with the test. */
 async function pair(t, kind, options = {}) {
+    const transport = { ...kinds, ...builtIn }[kind];
+    const scheme = kind.slice(0, kind === 'tcp' ? 3 : 2);
     const server = new MockServer({ handlers: { 'a.echo': (_session, body) => body }, ...options });
     t.after(() => server.close());
-    const url = `${kind}://127.0.0.1:${await server.listen({ webSocket: kind === 'ws' })}`;
-    const client = await connect(url, { transport: kinds[kind], reconnect: { baseMs: 1, maxMs: 10 } });
+    const url = `${scheme}://127.0.0.1:${await server.listen({ webSocket: scheme === 'ws' })}`;
+    const client = await connect(url, { transport, reconnect: { baseMs: 1, maxMs: 10 } });
     t.after(() => client.close());
-    return { server, client, url, session: [...server.sessions][0] };
+    return { server, client, url, transport, session: [...server.sessions][0] };
 }
 
-for (const kind of Object.keys(kinds)) {
+for (const kind of Object.keys({ ...kinds, ...builtIn })) {
     test(`${kind}: bodies of all sizes come back as they went out`, async (t) => {
         const { client } = await pair(t, kind);
         for (const length of [0, 1, 110, 111, 112, 125, 126, 1024, 65_500, 65_535, 65_536, 1_000_000]) {
@@ -66,17 +73,22 @@ for (const kind of Object.keys(kinds)) {
     });
 
     test(`${kind}: nobody listens`, async (t) => {
-        const { server, client, url } = await pair(t, kind);
+        const { server, client, url, transport } = await pair(t, kind);
         client.close();
         await server.close();
-        await assert.rejects(connect(url, { transport: kinds[kind], reconnect: false }), { code: 'PIT-499', msg: /ECONNREFUSED/ });
+        await assert.rejects(connect(url, { transport, reconnect: false, connectTimeoutMs: 60_000 }), {
+            code: 'PIT-499',
+            msg: /ECONNREFUSED|WebSocket failed/,
+        });
     });
 
-    test(`${kind}: a URL that can not work rejects at once`, async () => {
-        for (const url of ['', 'nonsense', 'http://127.0.0.1/', `${kind}://`])
-            await assert.rejects(connect(url, { transport: kinds[kind] }), { code: 'PIT-000' });
-    });
 }
+
+test('a URL that can not work rejects at once', async () => {
+    for (const transport of Object.values(kinds))
+        for (const url of ['', 'nonsense', 'http://127.0.0.1/', 'tcp://', 'tcp://127.0.0.1', 'ws://'])
+            await assert.rejects(connect(url, { transport }), { code: 'PIT-000' });
+});
 
 test('ws: pings are answered, pongs ignored, fragments joined around them', async (t) => {
     const { client, session } = await pair(t, 'ws');
@@ -171,6 +183,39 @@ test('ws: frames are cut alike wherever the segments end', () => {
         assert.deepEqual(got, [[2, 3], [9, 0], [2, 300]]);
     }
 });
+
+/** A key and a certificate for localhost, made for this run. */
+function selfSigned(t) {
+    const folder = mkdtempSync(join(tmpdir(), 'cereus-tls-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    const words = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost';
+    const made = spawnSync('openssl', [...words.split(' '), '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert]);
+    return made.status === 0 ? { key: readFileSync(key), cert: readFileSync(cert) } : undefined;
+}
+
+for (const scheme of ['tls', 'wss']) {
+    test(`${scheme}: works with the right certificate and only with that`, async (t) => {
+        const tls = selfSigned(t);
+        if (!tls) return t.skip('no openssl command');
+        const server = new MockServer({ handlers: { 'a.echo': (_session, body) => body } });
+        t.after(() => server.close());
+        const port = await server.listen({ webSocket: scheme === 'wss', tls });
+        const url = `${scheme}://localhost:${port}/`;
+        const client = await connect(url, { tls: { ca: tls.cert, lookup } });
+        t.after(() => client.close());
+        assert.equal(await client.request('a.echo', 'secret'), 'secret');
+        await assert.rejects(connect(url, { tls: { lookup }, reconnect: false }), { code: 'PIT-499', msg: /self-signed/ });
+        const elsewhere = { ca: tls.cert, servername: 'example.org', lookup };
+        await assert.rejects(connect(url, { tls: elsewhere, reconnect: false }), { code: 'PIT-499', msg: /example\.org/ });
+    });
+}
+
+/** localhost may be an IPv6 address first; the mock listens on IPv4. */
+function lookup(_host, options, done) {
+    if (options.all) done(null, [{ address: '127.0.0.1', family: 4 }]);
+    else done(null, '127.0.0.1', 4);
+}
 
 test('the browser entry imports nothing of Node', () => {
     const seen = new Set();

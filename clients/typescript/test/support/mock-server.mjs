@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import * as net from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 
 import { decodeMessage, encodeMessage, encodePacket, PacketReader, PacketType } from '../../dist/index.js';
 import { bytesOf } from './fakes.mjs';
@@ -77,9 +78,11 @@ export class MockServer {
         Object.assign(this, { handlers, sys, onSession, onGone });
     }
 
-    /** Opens a listener; answers its port. */
-    async listen({ webSocket = false, port = 0 } = {}) {
-        const listener = net.createServer((socket) => this.#accept(socket, webSocket)).listen(port, '127.0.0.1');
+    /** Opens a listener, with TLS if there are `key` and `cert` for it; answers its port. */
+    async listen({ webSocket = false, port = 0, tls } = {}) {
+        const accept = (socket) => this.#accept(socket, webSocket);
+        const listener = tls ? createTlsServer(tls, accept) : net.createServer(accept);
+        listener.listen(port, '127.0.0.1');
         this.#listeners.push(listener);
         await once(listener, 'listening');
         return listener.address().port;
