@@ -1,0 +1,197 @@
+/* examples/bench: the server that `make bench` measures, with the routes and flags that other tools drive it by.
+ *
+ *     bench --port P --ws-port P [--serializer json|protobuf] [--compress true|false] [--mode standalone] [--loops N]
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cereus/cereus.h>
+
+#include "echo.pb-c.h"
+
+static cereus_status echo_raw(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    (void)ctx;
+    *out = in;
+    return CEREUS_OK;
+}
+
+static cereus_status echo_slow(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    *out = in;
+    return cereus_sleep(ctx, 10);
+}
+
+static cereus_status echo_notify(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    (void)ctx;
+    (void)in;
+    (void)out;
+    return CEREUS_OK;
+}
+
+static cereus_status echo_typed(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
+{
+    (void)ctx;
+    (void)user;
+    const Bench__Echo *req = (const Bench__Echo *)in->message;
+    Bench__Echo *reply = (Bench__Echo *)out->message;
+    ProtobufCMessage base = reply->base;
+    *reply = *req;
+    reply->base = base;
+    return CEREUS_OK;
+}
+
+static cereus_status room_join(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    static atomic_ulong next;
+    (void)in;
+    const char *uid = cereus_ctx_printf(ctx, "u%lu", atomic_fetch_add(&next, 1));
+    CEREUS_TRY(cereus_session_bind(ctx, cereus_ctx_session(ctx), uid));
+    CEREUS_TRY(cereus_group_add(ctx, "room", uid));
+    *out = cereus_slice_str("ok");
+    return CEREUS_OK;
+}
+
+static cereus_status room_broadcast(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_status st = cereus_group_broadcast(ctx, NULL, "room", "onMessage", cereus_raw(in));
+    if (st != CEREUS_OK && st != CEREUS_E_FAILED) /* members that have gone meanwhile are no failure here */
+        return st;
+    *out = cereus_slice_str("ok");
+    return CEREUS_OK;
+}
+
+static void leave_room(cereus_ctx *ctx, void *user)
+{
+    (void)user;
+    const char *uid = cereus_session_uid(cereus_ctx_session(ctx));
+    if (uid[0])
+        cereus_group_remove(ctx, "room", uid);
+}
+
+static void create_room(cereus_ctx *ctx, void *user)
+{
+    (void)user;
+    cereus_group_create(ctx, "room");
+}
+
+static const cereus_method echo_methods[] = {
+    CEREUS_RAW_REQUEST("raw", echo_raw),
+    CEREUS_RAW_REQUEST("slow", echo_slow),
+    CEREUS_RAW_NOTIFY("notify", echo_notify),
+    {.name = "json",
+     .in = CEREUS_MESSAGE,
+     .out = CEREUS_MESSAGE,
+     .in_type = &bench__echo__descriptor,
+     .out_type = &bench__echo__descriptor,
+     .fn = echo_typed},
+    {.name = "proto",
+     .in = CEREUS_MESSAGE,
+     .out = CEREUS_MESSAGE,
+     .in_type = &bench__echo__descriptor,
+     .out_type = &bench__echo__descriptor,
+     .fn = echo_typed},
+};
+
+static const cereus_method room_methods[] = {
+    CEREUS_RAW_REQUEST("join", room_join),
+    CEREUS_RAW_REQUEST("broadcast", room_broadcast),
+};
+
+static void must(cereus_status status, const cereus_error *err)
+{
+    if (status == CEREUS_OK)
+        return;
+    fprintf(stderr, "bench: %s\n", err->msg);
+    exit(1);
+}
+
+static void set(cereus_app *app, const char *key, const char *value)
+{
+    cereus_error err = {0};
+    must(cereus_config_set(cereus_app_config(app), key, value, &err), &err);
+}
+
+static void listen_on(cereus_app *app, const char *scheme, const char *port)
+{
+    char url[64];
+    cereus_error err = {0};
+    snprintf(url, sizeof url, "%s://127.0.0.1:%.5s", scheme, port);
+    must(cereus_app_listen(app, url, &err), &err);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option flags[] = {
+        {"port", 1, NULL, 'p'},  {"ws-port", 1, NULL, 'w'}, {"serializer", 1, NULL, 's'}, {"compress", 1, NULL, 'c'},
+        {"mode", 1, NULL, 'm'},  {"loops", 1, NULL, 'l'},   {"set", 1, NULL, 'x'},        {0},
+    };
+    cereus_error err = {0};
+    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "bench", .frontend = true});
+    if (!app)
+        return 1;
+    const char *port = "0", *ws_port = "0";
+    set(app, "pitaya.heartbeat.interval", "30s");
+    set(app, "cereus.log.level", "error");
+    set(app, "pitaya.handler.messages.compression", "false");
+    for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
+        switch (flag) {
+        case 'p':
+            port = optarg;
+            break;
+        case 'w':
+            ws_port = optarg;
+            break;
+        case 's':
+            set(app, "pitaya.serializertype", strcmp(optarg, "protobuf") == 0 ? "2" : "1");
+            break;
+        case 'c':
+            set(app, "pitaya.handler.messages.compression", optarg);
+            break;
+        case 'm':
+            if (strcmp(optarg, "standalone") != 0) {
+                fprintf(stderr, "bench: --mode %s comes with the cluster; only standalone is there yet\n", optarg);
+                return 2;
+            }
+            break;
+        case 'l':
+            set(app, "cereus.loops", optarg);
+            break;
+        case 'x': {
+            char *value = strchr(optarg, '=');
+            if (!value)
+                return 2;
+            *value = '\0';
+            set(app, optarg, value + 1);
+            break;
+        }
+        default:
+            return 2;
+        }
+    }
+    listen_on(app, "tcp", port);
+    listen_on(app, "ws", ws_port);
+    static const cereus_service_options on_session = {.home = CEREUS_HOME_SESSION};
+    must(cereus_app_register(app, "echo", echo_methods, CEREUS_COUNT(echo_methods), &on_session, &err), &err);
+    must(cereus_app_register(app, "room", room_methods, CEREUS_COUNT(room_methods), &on_session, &err), &err);
+    cereus_app_on_session_close(app, leave_room, NULL);
+    cereus_app_spawn(app, NULL, create_room, NULL);
+
+    sigset_t ends; /* before the start, so that every thread has them blocked and the wait gets them */
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGQUIT);
+    sigaddset(&ends, SIGTERM);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+    must(cereus_app_start(app, &err), &err);
+    printf("READY tcp=%s ws=%s\n", strstr(cereus_app_address(app, 0), "//") + 2,
+           strstr(cereus_app_address(app, 1), "//") + 2);
+    fflush(stdout);
+    cereus_app_wait(app, true);
+    cereus_app_free(app);
+    return 0;
+}
