@@ -16,7 +16,7 @@ static bool find_flag(const char *flag, char key[CRS_CONFIG_KEY_MAX + 1])
         return false;
     for (size_t i = 0; i < CEREUS_COUNT(first_words); i++) {
         int len = snprintf(key, CRS_CONFIG_KEY_MAX + 1, "%s%s", first_words[i], lower);
-        if (len <= CRS_CONFIG_KEY_MAX && crs_config_is_known(key))
+        if (len <= CRS_CONFIG_KEY_MAX && crs_config_find(key, NULL) != CRS_NAME_UNKNOWN)
             return true;
     }
     strcpy(key, lower);

@@ -8,150 +8,7 @@
 
 #include "config/value.h"
 
-static const crs_config_info infos[] = {
-#define CRS_KEY(ID, name, TYPE, fallback, min, max, choices, flags, help) \
-    {name, CRS_CONFIG_##TYPE, fallback, min, max, choices, flags, help},
-#include "config/keys.def"
-};
-
-typedef struct known_name {
-    const char *name;
-    const char *setting; /* what it sets; NULL: nothing yet */
-} known_name;
-
-static const known_name known_names[] = {
-#define CRS_KEY(ID, name, ...)     {name, name},
-#define CRS_KEY_ALIAS(alias, name) {alias, name},
-#define CRS_KEY_LATER(name)        {name, NULL},
-#include "config/keys.def"
-};
-
-const crs_config_info *crs_config_info_of(crs_config_key key)
-{
-    CRS_ASSERT(key < CRS_CONFIG_KEYS);
-    return &infos[key];
-}
-
-const char *crs_config_type_name(crs_config_type type)
-{
-    static const char *const names[] = {"true or false", "number", "duration", "size", "text", "list"};
-    return names[type];
-}
-
-static const char *format_number(crs_config_type type, int64_t number, char out[CRS_VALUE_TEXT_CAP])
-{
-    if (type == CRS_CONFIG_DURATION)
-        return crs_format_duration_ms(number, out);
-    if (type == CRS_CONFIG_SIZE)
-        return crs_format_size(number, out);
-    snprintf(out, CRS_VALUE_TEXT_CAP, "%" PRId64, number);
-    return out;
-}
-
-const char *crs_config_limits(const crs_config_info *info, char *out, size_t cap)
-{
-    char min[CRS_VALUE_TEXT_CAP], max[CRS_VALUE_TEXT_CAP];
-    out[0] = '\0';
-    if (info->choices) {
-        size_t len = 0;
-        for (const char *c = info->choices; *c && len + 3 < cap; c++) {
-            if (*c == '|')
-                out[len++] = ',';
-            out[len++] = *c == '|' ? ' ' : *c;
-        }
-        out[len] = '\0';
-    } else if (info->max != 0) {
-        snprintf(out, cap, "%s to %s", format_number(info->type, info->min, min),
-                 format_number(info->type, info->max, max));
-    }
-    return out;
-}
-
-/* -- names -- */
-
-bool crs_config_lower(const char *name, char out[CRS_CONFIG_KEY_MAX + 1])
-{
-    size_t len = 0;
-    for (; name[len]; len++) {
-        if (len == CRS_CONFIG_KEY_MAX)
-            return false;
-        out[len] = name[len] >= 'A' && name[len] <= 'Z' ? (char)(name[len] - 'A' + 'a') : name[len];
-    }
-    out[len] = '\0';
-    return true;
-}
-
-void crs_config_env_name(const char *key, char out[CRS_CONFIG_KEY_MAX + 1])
-{
-    size_t len = 0;
-    for (; key[len] && len < CRS_CONFIG_KEY_MAX; len++) {
-        char c = key[len];
-        out[len] = c == '.' ? '_' : c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
-    }
-    out[len] = '\0';
-}
-
-bool crs_config_is_ours(const char *key)
-{
-    return (strncmp(key, "pitaya", 6) == 0 || strncmp(key, "cereus", 6) == 0) && (key[6] == '.' || key[6] == '\0');
-}
-
-/* A name that ends in ".*" stands for everything below, and for itself without it. */
-static bool name_matches(const char *name, const char *key)
-{
-    size_t len = strlen(name);
-    if (len < 2 || strcmp(name + len - 2, ".*") != 0)
-        return strcmp(name, key) == 0;
-    return strncmp(name, key, len - 2) == 0 && (key[len - 2] == '.' || key[len - 2] == '\0');
-}
-
-static const known_name *find_name(const char *key)
-{
-    for (size_t i = 0; i < CEREUS_COUNT(known_names); i++) {
-        if (name_matches(known_names[i].name, key))
-            return &known_names[i];
-    }
-    return NULL;
-}
-
-bool crs_config_is_known(const char *key)
-{
-    return find_name(key) != NULL;
-}
-
-bool crs_config_is_setting(const char *key)
-{
-    const known_name *known = find_name(key);
-    return known && known->setting;
-}
-
-static crs_config_key key_called(const char *name)
-{
-    size_t key = 0;
-    while (strcmp(infos[key].name, name) != 0)
-        key++;
-    return (crs_config_key)key;
-}
-
-const char *crs_config_nearest(const char *key)
-{
-    size_t len = strlen(key);
-    size_t best = CRS_MIN(CRS_MAX(3, len / 5 + 1), len); /* as far away or further it is another word, not a slip */
-    const char *nearest = NULL;
-    for (size_t i = 0; i < CEREUS_COUNT(known_names); i++) {
-        const char *name = known_names[i].name;
-        if (strchr(name, '*'))
-            continue;
-        size_t whole = crs_edit_distance(key, name);
-        size_t without_first = crs_edit_distance(key, strchr(name, '.') + 1);
-        size_t distance = CRS_MIN(whole, without_first);
-        if (distance < best) {
-            best = distance;
-            nearest = name;
-        }
-    }
-    return nearest;
-}
+/* -- warnings -- */
 
 const char *crs_config_shown(const char *text, char out[CRS_CONFIG_SHOWN_CAP])
 {
@@ -162,8 +19,6 @@ const char *crs_config_shown(const char *text, char out[CRS_CONFIG_SHOWN_CAP])
     strcpy(out + shown, shown < len ? "..." : "");
     return out;
 }
-
-/* -- warnings -- */
 
 cereus_status crs_config_warn(cereus_config *cfg, cereus_error *err, const char *fmt, ...)
 {
@@ -191,102 +46,6 @@ const char *crs_config_warning(const cereus_config *cfg, size_t index)
 {
     CRS_ASSERT(index < cfg->warning_count);
     return cfg->warnings[index];
-}
-
-/* -- settings -- */
-
-crs_setting *crs_setting_free(crs_setting *s)
-{
-    if (s) {
-        crs_free(s->text);
-        crs_free(s->items);
-        crs_free(s->source);
-        crs_free(s);
-    }
-    return NULL;
-}
-
-/* One block: the pointers, a NULL, and behind it the texts. NULL: out of memory. */
-static char **copy_items(const crs_raw *raw)
-{
-    size_t len = 0;
-    for (size_t i = 0; i < raw->item_count; i++)
-        len += strlen(raw->items[i]) + 1;
-    char **items = crs_malloc((raw->item_count + 1) * sizeof *items + len);
-    if (!items)
-        return NULL;
-    char *to = (char *)&items[raw->item_count + 1];
-    for (size_t i = 0; i < raw->item_count; i++) {
-        items[i] = strcpy(to, raw->items[i]);
-        to += strlen(to) + 1;
-    }
-    items[raw->item_count] = NULL;
-    return items;
-}
-
-/* The same from comma-separated text; blanks around an item and empty items do not count. */
-static char **split_items(const char *text, size_t *ret_count)
-{
-    size_t most = 1;
-    for (const char *c = text; *c; c++)
-        most += *c == ',';
-    char **items = crs_malloc((most + 1) * sizeof *items + strlen(text) + 1);
-    if (!items)
-        return NULL;
-    size_t count = 0;
-    char *rest = strcpy((char *)&items[most + 1], text);
-    for (char *item; (item = strsep(&rest, ",")) != NULL;) {
-        item += strspn(item, " \t");
-        size_t len = strlen(item);
-        while (len && (item[len - 1] == ' ' || item[len - 1] == '\t'))
-            len--;
-        item[len] = '\0';
-        if (len)
-            items[count++] = item;
-    }
-    items[count] = NULL;
-    *ret_count = count;
-    return items;
-}
-
-static char *join_items(const crs_raw *raw)
-{
-    size_t len = 1;
-    for (size_t i = 0; i < raw->item_count; i++)
-        len += strlen(raw->items[i]) + 1;
-    char *text = crs_malloc(len);
-    if (!text)
-        return NULL;
-    char *to = text;
-    *to = '\0';
-    for (size_t i = 0; i < raw->item_count; i++) {
-        if (i)
-            *to++ = ',';
-        to = stpcpy(to, raw->items[i]);
-    }
-    return text;
-}
-
-cereus_status crs_setting_new(const crs_raw *raw, const char *source, crs_rank rank, crs_setting **ret)
-{
-    crs_setting *s = crs_zalloc(sizeof *s);
-    if (!s)
-        return CEREUS_E_NOMEM;
-    s->rank = rank;
-    s->text = raw->text ? crs_strdup(raw->text) : join_items(raw);
-    s->source = crs_strdup(source);
-    if (raw->text) {
-        s->items = split_items(raw->text, &s->item_count);
-    } else {
-        s->items = copy_items(raw);
-        s->item_count = raw->item_count;
-    }
-    if (!s->text || !s->source || !s->items) {
-        crs_setting_free(s);
-        return CEREUS_E_NOMEM;
-    }
-    *ret = s;
-    return CEREUS_OK;
 }
 
 /* -- checks of a key -- */
@@ -416,7 +175,7 @@ static cereus_status may_replace(const crs_load *load, const char *key, const cr
 static cereus_status store_setting(crs_load *load, crs_config_key key, bool by_alias, const crs_raw *given,
                                    const char *source, cereus_error *err)
 {
-    const crs_config_info *info = &infos[key];
+    const crs_config_info *info = crs_config_info_of(key);
     crs_setting *old = load->cfg->settings[key], *fresh;
     crs_raw raw = *given;
     char with_unit[CRS_CONFIG_SHOWN_CAP];
@@ -474,10 +233,11 @@ cereus_status crs_load_store(crs_load *load, const char *name, const crs_raw *ra
     if (!crs_config_lower(name, key))
         return crs_fail(err, CEREUS_E_INVALID, "%s: a key has at most %d letters (from %s)", shown, CRS_CONFIG_KEY_MAX,
                         source);
-    const known_name *known = find_name(key);
-    if (known && known->setting)
-        return store_setting(load, key_called(known->setting), known->name != known->setting, raw, source, err);
-    if (known) {
+    crs_config_key setting;
+    crs_name_kind kind = crs_config_find(key, &setting);
+    if (kind == CRS_NAME_SETTING || kind == CRS_NAME_ALIAS)
+        return store_setting(load, setting, kind == CRS_NAME_ALIAS, raw, source, err);
+    if (kind == CRS_NAME_LATER) {
         note_idle(load, key);
         return store_other(load, key, raw, source, err);
     }
@@ -506,7 +266,7 @@ cereus_config *cereus_config_new(void)
     crs_load load = {.cfg = cfg, .rank = CRS_RANK_DEFAULT};
     for (size_t key = 0; key < CRS_CONFIG_KEYS; key++) {
         cereus_error err;
-        crs_raw raw = {.text = infos[key].fallback};
+        crs_raw raw = {.text = crs_config_info_of((crs_config_key)key)->fallback};
         if (store_setting(&load, (crs_config_key)key, false, &raw, "default", &err)) {
             CRS_ASSERT(err.status == CEREUS_E_NOMEM); /* a default that its own key refuses */
             return cereus_config_free(cfg);
@@ -546,143 +306,4 @@ cereus_status cereus_config_set(cereus_config *cfg, const char *key, const char 
     crs_raw raw = {.text = value};
     CEREUS_TRY(crs_load_store(&load, key, &raw, "code", err));
     return crs_load_end(&load, "code", err);
-}
-
-/* -- reading by enum -- */
-
-static const crs_setting *get(const cereus_config *cfg, crs_config_key key, crs_config_type type)
-{
-    CRS_ASSERT(cfg && key < CRS_CONFIG_KEYS && infos[key].type == type);
-    return cfg->settings[key];
-}
-
-bool crs_config_bool(const cereus_config *cfg, crs_config_key key)
-{
-    return get(cfg, key, CRS_CONFIG_BOOL)->number != 0;
-}
-
-int64_t crs_config_int(const cereus_config *cfg, crs_config_key key)
-{
-    return get(cfg, key, CRS_CONFIG_INT)->number;
-}
-
-int64_t crs_config_ms(const cereus_config *cfg, crs_config_key key)
-{
-    return get(cfg, key, CRS_CONFIG_DURATION)->number;
-}
-
-size_t crs_config_size(const cereus_config *cfg, crs_config_key key)
-{
-    return (size_t)get(cfg, key, CRS_CONFIG_SIZE)->number;
-}
-
-unsigned crs_config_choice(const cereus_config *cfg, crs_config_key key)
-{
-    CRS_ASSERT(key < CRS_CONFIG_KEYS && infos[key].choices);
-    return (unsigned)get(cfg, key, CRS_CONFIG_TEXT)->number;
-}
-
-const char *const *crs_config_list(const cereus_config *cfg, crs_config_key key, size_t *ret_count)
-{
-    const crs_setting *s = get(cfg, key, CRS_CONFIG_LIST);
-    *ret_count = s->item_count;
-    return (const char *const *)s->items;
-}
-
-const char *crs_config_text(const cereus_config *cfg, crs_config_key key)
-{
-    CRS_ASSERT(cfg && key < CRS_CONFIG_KEYS);
-    return cfg->settings[key]->text;
-}
-
-const char *crs_config_source(const cereus_config *cfg, crs_config_key key)
-{
-    CRS_ASSERT(cfg && key < CRS_CONFIG_KEYS);
-    return cfg->settings[key]->source;
-}
-
-/* -- reading by name -- */
-
-static const crs_setting *find_setting(const cereus_config *cfg, const char *name)
-{
-    char key[CRS_CONFIG_KEY_MAX + 1], variable[CRS_CONFIG_KEY_MAX + 1];
-    CRS_ASSERT(cfg && name);
-    if (!crs_config_lower(name, key))
-        return NULL;
-    const known_name *known = find_name(key);
-    if (known && known->setting)
-        return cfg->settings[key_called(known->setting)];
-    const crs_setting *s = crs_strmap_get(&cfg->others, cereus_slice_str(key));
-    if (known || (s && s->rank > CRS_RANK_ENV) || !strchr(key, '.'))
-        return s;
-    crs_config_env_name(key, variable);
-    const crs_setting *from_env = crs_strmap_get(&cfg->env, cereus_slice_str(variable));
-    return from_env ? from_env : s;
-}
-
-const char *cereus_config_get_text(const cereus_config *cfg, const char *key)
-{
-    const crs_setting *s = find_setting(cfg, key);
-    return s ? s->text : NULL;
-}
-
-const char *const *cereus_config_get_list(const cereus_config *cfg, const char *key, size_t *ret_count)
-{
-    const crs_setting *s = find_setting(cfg, key);
-    *ret_count = s ? s->item_count : 0;
-    return s ? (const char *const *)s->items : NULL;
-}
-
-static cereus_status wrong_value(const char *key, const crs_setting *s, const char *wrong, cereus_error *err)
-{
-    char shown[CRS_CONFIG_SHOWN_CAP];
-    return crs_fail(err, CEREUS_E_INVALID, "%s: \"%s\" %s (from %s)", key, crs_config_shown(s->text, shown), wrong,
-                    s->source);
-}
-
-cereus_status cereus_config_get_bool(const cereus_config *cfg, const char *key, bool fallback, bool *ret_value,
-                                     cereus_error *err)
-{
-    const crs_setting *s = find_setting(cfg, key);
-    bool value = fallback;
-    const char *wrong = s ? crs_parse_bool(s->text, &value) : NULL;
-    if (wrong)
-        return wrong_value(key, s, wrong, err);
-    *ret_value = value;
-    return CEREUS_OK;
-}
-
-/* The getters of numbers differ only in how the text is read. */
-static cereus_status get_number(const cereus_config *cfg, const char *key,
-                                const char *(*parse)(const char *text, int64_t *ret), int64_t fallback,
-                                int64_t *ret_value, cereus_error *err)
-{
-    const crs_setting *s = find_setting(cfg, key);
-    int64_t value = fallback;
-    const char *wrong = s ? parse(s->text, &value) : NULL;
-    if (wrong)
-        return wrong_value(key, s, wrong, err);
-    *ret_value = value;
-    return CEREUS_OK;
-}
-
-cereus_status cereus_config_get_int(const cereus_config *cfg, const char *key, int64_t fallback, int64_t *ret_value,
-                                    cereus_error *err)
-{
-    return get_number(cfg, key, crs_parse_int, fallback, ret_value, err);
-}
-
-cereus_status cereus_config_get_duration_ms(const cereus_config *cfg, const char *key, int64_t fallback_ms,
-                                            int64_t *ret_ms, cereus_error *err)
-{
-    return get_number(cfg, key, crs_parse_duration_ms, fallback_ms, ret_ms, err);
-}
-
-cereus_status cereus_config_get_size(const cereus_config *cfg, const char *key, uint64_t fallback, uint64_t *ret_bytes,
-                                     cereus_error *err)
-{
-    int64_t bytes = 0;
-    CEREUS_TRY(get_number(cfg, key, crs_parse_size, (int64_t)fallback, &bytes, err));
-    *ret_bytes = (uint64_t)bytes;
-    return CEREUS_OK;
 }

@@ -68,10 +68,15 @@ crs_setting *crs_setting_free(crs_setting *s);
 
 /* -- names, in lower case and with dots -- */
 
-/** Is @p key a setting, an alias or a key that nothing reads yet? */
-bool crs_config_is_known(const char *key);
-/** Is it a setting or an alias of one? */
-bool crs_config_is_setting(const char *key);
+typedef enum crs_name_kind {
+    CRS_NAME_UNKNOWN,
+    CRS_NAME_SETTING,
+    CRS_NAME_ALIAS, /* another name of a setting */
+    CRS_NAME_LATER, /* nothing reads it yet */
+} crs_name_kind;
+
+/** What @p key is. @p ret_setting (may be NULL) is set for SETTING and ALIAS. */
+crs_name_kind crs_config_find(const char *key, crs_config_key *ret_setting);
 /** Does @p key start with our own words, pitaya or cereus? */
 bool crs_config_is_ours(const char *key);
 /** The key that @p key, which may lack its first word, was perhaps meant to be. NULL: none is near. */

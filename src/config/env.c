@@ -48,7 +48,7 @@ static cereus_status load_one(crs_load *load, const char *variable, const char *
     snprintf(source, sizeof source, "environment %s", variable);
     if (strncmp(variable, "PITAYA_", 7) != 0 && strncmp(variable, "CEREUS_", 7) != 0)
         return keep_for_the_game(load->cfg, variable, &raw, source, err);
-    if (!crs_config_is_known(key))
+    if (crs_config_find(key, NULL) == CRS_NAME_UNKNOWN)
         return warn_unknown(load->cfg, variable, key, err);
     return crs_load_store(load, key, &raw, source, err);
 }

@@ -88,7 +88,8 @@ static cereus_status walk_child(walk *w, const char *key, const yaml_node_t *key
 static cereus_status walk_map(walk *w, const yaml_node_t *node, size_t depth, cereus_error *err)
 {
     char key[CRS_CONFIG_KEY_MAX + 1];
-    if (crs_config_lower(w->path, key) && crs_config_is_setting(key))
+    crs_name_kind kind = crs_config_lower(w->path, key) ? crs_config_find(key, NULL) : CRS_NAME_UNKNOWN;
+    if (kind == CRS_NAME_SETTING || kind == CRS_NAME_ALIAS)
         return fail_at(w, node, CEREUS_E_INVALID, "takes one value, not a map", err);
     for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
         const yaml_node_t *name = yaml_document_get_node(w->doc, p->key);
