@@ -127,8 +127,8 @@ static void listen_on(cereus_app *app, const char *scheme, const char *port)
 int main(int argc, char **argv)
 {
     static const struct option flags[] = {
-        {"port", 1, NULL, 'p'},  {"ws-port", 1, NULL, 'w'}, {"serializer", 1, NULL, 's'}, {"compress", 1, NULL, 'c'},
-        {"mode", 1, NULL, 'm'},  {"loops", 1, NULL, 'l'},   {"set", 1, NULL, 'x'},        {0},
+        {"port", 1, NULL, 'p'}, {"ws-port", 1, NULL, 'w'}, {"serializer", 1, NULL, 's'}, {"compress", 1, NULL, 'c'},
+        {"mode", 1, NULL, 'm'}, {"loops", 1, NULL, 'l'},   {"set", 1, NULL, 'x'},        {0},
     };
     cereus_error err = {0};
     cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "bench", .frontend = true});

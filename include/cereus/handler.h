@@ -49,22 +49,12 @@ typedef struct cereus_method {
 } cereus_method;
 
 #ifndef __cplusplus
-#define CEREUS_RAW_REQUEST(route, function)                                     \
-    {                                                                           \
-        .name = (route), .in = CEREUS_RAW, .out = CEREUS_RAW, .raw = (function) \
-    }
-#define CEREUS_RAW_NOTIFY(route, function)                   \
-    {                                                        \
-        .name = (route), .in = CEREUS_RAW, .raw = (function) \
-    }
-#define CEREUS_JSON_REQUEST(route, function)                                       \
-    {                                                                              \
-        .name = (route), .in = CEREUS_JSON, .out = CEREUS_JSON, .json = (function) \
-    }
-#define CEREUS_JSON_NOTIFY(route, function)                    \
-    {                                                          \
-        .name = (route), .in = CEREUS_JSON, .json = (function) \
-    }
+/* clang-format off */
+#define CEREUS_RAW_REQUEST(route, function)  {.name = (route), .in = CEREUS_RAW, .out = CEREUS_RAW, .raw = (function)}
+#define CEREUS_RAW_NOTIFY(route, function)   {.name = (route), .in = CEREUS_RAW, .raw = (function)}
+#define CEREUS_JSON_REQUEST(route, function) {.name = (route), .in = CEREUS_JSON, .out = CEREUS_JSON, .json = (function)}
+#define CEREUS_JSON_NOTIFY(route, function)  {.name = (route), .in = CEREUS_JSON, .json = (function)}
+/* clang-format on */
 #endif
 
 typedef enum cereus_home {

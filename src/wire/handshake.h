@@ -10,7 +10,8 @@
 /** What a client said of itself; strings are never NULL, "" where missing, and a NUL inside one has become '?'. */
 typedef struct crs_handshake {
     const char *platform, *lib_version, *client_build_number, *client_version;
-    cereus_slice user; /* the JSON text of "user", bad UTF-8 replaced by U+FFFD, whitespace as sent; nothing: none or null */
+    cereus_slice
+        user; /* the JSON text of "user", bad UTF-8 replaced by U+FFFD, whitespace as sent; nothing: none or null */
 } crs_handshake;
 
 /**

@@ -10,7 +10,7 @@ enum {
     CRS_MESSAGE_FLAG_ROUTE_CODE = 0x01,
     CRS_MESSAGE_FLAG_COMPRESSED = 0x10,
     CRS_MESSAGE_FLAG_ERROR = 0x20,
-    CRS_ROUTE_LEN_MAX = 255,        /* one length byte on the wire */
+    CRS_ROUTE_LEN_MAX = 255,                 /* one length byte on the wire */
     CRS_MESSAGE_HEAD_MAX = 1 + 10 + 1 + 255, /* flag, id, route; the body follows */
 };
 

@@ -10,11 +10,11 @@ enum {
 };
 
 /* X(name, value on the wire) */
-#define CRS_PACKET_TYPE_TABLE(X)                                                                                       \
-    X(HANDSHAKE, 1)                                                                                                    \
-    X(HANDSHAKE_ACK, 2)                                                                                                \
-    X(HEARTBEAT, 3)                                                                                                    \
-    X(DATA, 4)                                                                                                         \
+#define CRS_PACKET_TYPE_TABLE(X) \
+    X(HANDSHAKE, 1)              \
+    X(HANDSHAKE_ACK, 2)          \
+    X(HEARTBEAT, 3)              \
+    X(DATA, 4)                   \
     X(KICK, 5)
 
 typedef enum crs_packet_type {

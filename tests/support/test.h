@@ -26,11 +26,11 @@ static inline uint8_t *test_copy(const void *data, size_t len)
 }
 
 /** main() that runs the named tests. */
-#define TEST_MAIN(...)                                                                                                 \
-    int main(void)                                                                                                     \
-    {                                                                                                                  \
-        const struct CMUnitTest tests[] = {__VA_ARGS__};                                                               \
-        return cmocka_run_group_tests(tests, NULL, NULL);                                                              \
+#define TEST_MAIN(...)                                    \
+    int main(void)                                        \
+    {                                                     \
+        const struct CMUnitTest tests[] = {__VA_ARGS__};  \
+        return cmocka_run_group_tests(tests, NULL, NULL); \
     }
 
 #endif
