@@ -27,6 +27,9 @@ typedef struct reader {
     char path[PATH_MAX_LEN];
 } reader;
 
+/* Not inlined into the functions that recurse: what it has on the stack would count at every level. */
+#define LEAF __attribute__((noinline))
+
 /* -- refusing -- */
 
 __attribute__((cold, noinline))
@@ -62,10 +65,9 @@ __attribute__((cold, noinline)) static bool refuse_found(reader *r, const uint8_
     case '-':
     case '0' ... '9':
         return refuse(r, at, "a number where %s should be", wanted);
-    case 't':
-    case 'f':
-        return refuse(r, at, "a bool where %s should be", wanted);
     default:
+        if ((r->end - at >= 4 && memcmp(at, "true", 4) == 0) || (r->end - at >= 5 && memcmp(at, "false", 5) == 0))
+            return refuse(r, at, "a bool where %s should be", wanted);
         if (*at > 0x20 && *at < 0x7f)
             return refuse(r, at, "'%c' where %s should be", *at, wanted);
         return refuse(r, at, "byte 0x%02x where %s should be", *at, wanted);
@@ -345,7 +347,7 @@ static const uint8_t *text_bytes(reader *r, const text *t)
     return copy;
 }
 
-static bool read_string(reader *r, char **ret)
+LEAF static bool read_string(reader *r, char **ret)
 {
     const uint8_t *at = r->p;
     text t;
@@ -380,7 +382,7 @@ static int base64_digit(uint8_t c)
 }
 
 /* Go's base64.StdEncoding: padded, line ends ignored. */
-static bool read_bytes(reader *r, ProtobufCBinaryData *ret)
+LEAF static bool read_bytes(reader *r, ProtobufCBinaryData *ret)
 {
     const uint8_t *at = r->p;
     text t;
@@ -512,7 +514,7 @@ static bool read_integer(reader *r, const char *wanted, uint64_t max, uint64_t m
 }
 
 /* 64-bit integers may come as strings: JavaScript has no other way to say large ones. */
-static bool read_wide(reader *r, const char *wanted, uint64_t max, uint64_t max_negative, uint64_t *ret)
+LEAF static bool read_wide(reader *r, const char *wanted, uint64_t max, uint64_t max_negative, uint64_t *ret)
 {
     if (r->p >= r->end || *r->p != '"')
         return read_integer(r, wanted, max, max_negative, ret);
@@ -527,7 +529,7 @@ static bool read_wide(reader *r, const char *wanted, uint64_t max, uint64_t max_
     return stop == t.raw + t.raw_len || refuse_found(r, at, wanted);
 }
 
-static bool read_float(reader *r, bool single, double *ret)
+LEAF static bool read_float(reader *r, bool single, double *ret)
 {
     const uint8_t *at = r->p;
     if (at >= r->end || (*at != '-' && (*at < '0' || *at > '9')))
@@ -543,7 +545,7 @@ static bool read_float(reader *r, bool single, double *ret)
     return true;
 }
 
-static bool read_enum(reader *r, const ProtobufCEnumDescriptor *type, int32_t *ret)
+LEAF static bool read_enum(reader *r, const ProtobufCEnumDescriptor *type, int32_t *ret)
 {
     static const char wanted[] = "the number or name of an enum value";
     if (r->p >= r->end || *r->p != '"') {
@@ -685,7 +687,7 @@ static bool read_array(reader *r, ProtobufCMessage *m, const ProtobufCFieldDescr
 }
 
 /* The name of a map's member as a key of its type. */
-static bool read_map_key(reader *r, ProtobufCMessage *entry)
+LEAF static bool read_map_key(reader *r, ProtobufCMessage *entry)
 {
     const ProtobufCFieldDescriptor *key = &entry->descriptor->fields[0];
     void *at = crs_field_at(entry, key);
@@ -708,7 +710,7 @@ static bool read_map_key(reader *r, ProtobufCMessage *entry)
 }
 
 /* An object into repeated {key, value} messages; a map that is there already is added to. */
-static bool read_map(reader *r, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+LEAF static bool read_map(reader *r, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
 {
     const ProtobufCMessageDescriptor *type = f->descriptor;
     const ProtobufCFieldDescriptor *value = &type->fields[1];
@@ -938,8 +940,8 @@ static inline bool eat_name(reader *r, const ProtobufCFieldDescriptor *f)
 }
 
 /* A member's name and colon; *ret_field is NULL when no field is called like that. */
-static bool read_name(reader *r, const ProtobufCMessageDescriptor *type, size_t guess,
-                      const ProtobufCFieldDescriptor **ret_field)
+LEAF static bool read_name(reader *r, const ProtobufCMessageDescriptor *type, size_t guess,
+                           const ProtobufCFieldDescriptor **ret_field)
 {
     text t;
     if (!scan_text(r, "the name of a member", &t))

@@ -211,7 +211,7 @@ static void put_array(writer *w, const ProtobufCFieldDescriptor *f, const uint8_
 
 static void put_map(writer *w, const ProtobufCFieldDescriptor *f, ProtobufCMessage *const *entries, size_t count)
 {
-    enum { ON_STACK = 16 };
+    enum { ON_STACK = 8 };
     const ProtobufCMessageDescriptor *type = f->descriptor;
     for (size_t i = 0; i < count; i++) {
         if (!entries[i]) {

@@ -2,6 +2,7 @@
 #include "codec.h"
 
 #include <math.h>
+#include <pthread.h>
 
 static const ProtobufCMessageDescriptor *const sink = &kitchen__sink__descriptor,
                                                *const old = &kitchen2__old__descriptor,
@@ -359,7 +360,7 @@ static void bad_documents_are_refused_with_a_reason(void **state)
         {"{\"i32\":+1}", "json: field \"i32\": '+' where an int32 should be (offset 7)"},
         {"{\"i32\":1.}", "json: field \"i32\": a malformed number (offset 7)"},
         {"{\"i32\":[1]}", "json: field \"i32\": an array where an int32 should be (offset 7)"},
-        {"{\"i32\":tru}", "json: field \"i32\": a bool where an int32 should be (offset 7)"},
+        {"{\"i32\":tru}", "json: field \"i32\": 't' where an int32 should be (offset 7)"},
         {"{\"u32\":-1}", "json: field \"u32\": -1 is not a uint32 (offset 7)"},
         {"{\"u32\":-0}", "json: field \"u32\": -0 is not a uint32 (offset 7)"},
         {"{\"u32\":4294967296}", "json: field \"u32\": 4294967296 is not a uint32 (offset 7)"},
@@ -418,7 +419,7 @@ static void bad_documents_are_refused_with_a_reason(void **state)
         {"{\"zzz\":[1 2]}", "json: a number where ',' or ']' should be (offset 10)"},
         {"{\"zzz\":{\"a\"}}", "json: '}' where ':' should be (offset 11)"},
         {"{\"zzz\":\"\\q\"}", "json: an unknown escape in a string (offset 8)"},
-        {"{\"zzz\":truE}", "json: a bool where a value should be (offset 7)"},
+        {"{\"zzz\":truE}", "json: 't' where a value should be (offset 7)"},
         {"{\"zzz\":}", "json: '}' where a value should be (offset 7)"},
     };
     for (size_t i = 0; i < CEREUS_COUNT(bad); i++) {
@@ -481,6 +482,52 @@ static void nesting_has_a_limit(void **state)
     ProtobufCMessage *msg;
     assert_int_equal(decode(&crs_serializer_json, tree, deep, 1 << 20, &msg), CEREUS_E_MALFORMED);
     free(deep);
+}
+
+/* On a stack of half a fiber's: decode as deep as it goes, both ways that recurse most, and encode again. */
+static void *deepest(void *user)
+{
+    char doc[2048] = "{\"tree\":";
+    for (int i = 0; i < 31; i++)
+        strcat(doc, "{\"kids\":[");
+    strcat(doc, "{}");
+    for (int i = 0; i < 31; i++)
+        strcat(doc, "]}");
+    strcat(doc, "}");
+    ProtobufCMessage *msg = NULL;
+    crs_bytes out;
+    crs_bytes_init(&out, 1 << 16);
+    bool ok = crs_serializer_json.decode(sink, cereus_slice_str(doc), arena_alloc, &arena, &msg, NULL) == CEREUS_OK &&
+              crs_serializer_json.encode(msg, append_bytes, &out, NULL) == CEREUS_OK && out.len == strlen(doc) &&
+              memcmp(out.data, doc, out.len) == 0;
+    out.len = 0;
+    ok = ok && crs_serializer_protobuf.encode(msg, append_bytes, &out, NULL) == CEREUS_OK &&
+         crs_serializer_protobuf.decode(sink, crs_bytes_slice(&out), arena_alloc, &arena, &msg, NULL) == CEREUS_OK;
+    memset(doc, '[', sizeof doc);
+    memcpy(doc, "{\"zzz\":", 7);
+    ok = ok && crs_serializer_json.decode(sink, cereus_slice_of(doc, sizeof doc), arena_alloc, &arena, &msg, &error) ==
+                   CEREUS_E_MALFORMED;
+    crs_bytes_fini(&out);
+    *(bool *)user = ok;
+    return NULL;
+}
+
+static void the_deepest_message_fits_on_a_small_stack(void **state)
+{
+#ifdef __SANITIZE_ADDRESS__
+    size_t stack = 512 * 1024; /* the sanitizer puts space around everything */
+#else
+    size_t stack = 32 * 1024;
+#endif
+    pthread_attr_t attr;
+    pthread_t thread;
+    bool ok = false;
+    assert_int_equal(pthread_attr_init(&attr), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attr, stack), 0);
+    assert_int_equal(pthread_create(&thread, &attr, deepest, &ok), 0);
+    pthread_attr_destroy(&attr);
+    pthread_join(thread, NULL);
+    assert_true(ok);
 }
 
 static void a_message_that_contains_itself_is_refused(void **state)
@@ -689,8 +736,8 @@ TEST_MAIN(TEST(members_are_written_as_they_were_read), TEST(zero_values_are_left
           TEST(numbers_are_read_exactly), TEST(a_number_of_a_thousand_digits_is_a_number),
           TEST(bad_documents_are_refused_with_a_reason), TEST(required_members_must_be_there),
           TEST(a_long_path_is_cut_at_its_front), TEST(nesting_has_a_limit),
-          TEST(a_message_that_contains_itself_is_refused), TEST(infinity_and_nan_cannot_be_written),
-          TEST(missing_elements_are_null), TEST(every_prefix_is_refused), TEST(every_changed_byte_is_read_or_refused),
-          TEST(running_out_of_memory_is_reported), TEST(memory_stays_in_proportion_to_the_body),
-          TEST(a_failing_writer_ends_the_encoding), TEST(errors_are_written_as_pitaya_does),
-          TEST(a_response_is_what_pitaya_sends))
+          TEST(the_deepest_message_fits_on_a_small_stack), TEST(a_message_that_contains_itself_is_refused),
+          TEST(infinity_and_nan_cannot_be_written), TEST(missing_elements_are_null), TEST(every_prefix_is_refused),
+          TEST(every_changed_byte_is_read_or_refused), TEST(running_out_of_memory_is_reported),
+          TEST(memory_stays_in_proportion_to_the_body), TEST(a_failing_writer_ends_the_encoding),
+          TEST(errors_are_written_as_pitaya_does), TEST(a_response_is_what_pitaya_sends))
