@@ -67,6 +67,11 @@ CEREUS_API cereus_status cereus_app_on_session_close(cereus_app *app, cereus_ses
 CEREUS_API cereus_status cereus_app_add_handshake_validator(cereus_app *app, const char *name, cereus_handshake_fn *fn,
                                                             void *user);
 
+/** Called once by the thread that starts the app, when players can connect: the addresses are known. */
+typedef void cereus_started_fn(cereus_app *app, void *user);
+/** What to do when the app is up; a second call replaces the first. Thread: setup. */
+CEREUS_API void cereus_app_on_started(cereus_app *app, cereus_started_fn *fn, void *user);
+
 /** A piece of game code of its own, on a fiber. */
 typedef void cereus_task_fn(cereus_ctx *ctx, void *user);
 /**

@@ -231,6 +231,12 @@ cereus_status cereus_app_add_handshake_validator(cereus_app *app, const char *na
     return crs_hook_add(&app->core.validators, false, name, (any_fn *)fn, user);
 }
 
+void cereus_app_on_started(cereus_app *app, cereus_started_fn *fn, void *user)
+{
+    app->on_started = fn;
+    app->on_started_user = user;
+}
+
 /* ---- tasks and questions ---- */
 
 static crs_dispatch *home_of_service(cereus_app *app, const char *service, cereus_status *ret_status)
@@ -579,6 +585,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         crs_free(t->service);
         crs_free(t);
     }
+    if (app->on_started)
+        app->on_started(app, app->on_started_user);
     return CEREUS_OK;
 }
 

@@ -58,6 +58,8 @@ struct cereus_app {
     size_t endpoint_count;
     crs_app_loop *loops;
     crs_app_task *tasks;
+    cereus_started_fn *on_started;
+    void *on_started_user;
     int shutdown_fd; /* eventfd: somebody wants the end */
     pthread_mutex_t mu;
     pthread_cond_t changed; /* something guarded by mu has */

@@ -428,6 +428,7 @@ void crs_fibers_cancel_all(crs_fibers *fibers)
 
 /* ---- stack overflow ---- */
 
+#ifndef CRS_ASAN /* which reports overflows itself, with a trace */
 static void on_fault(int sig, siginfo_t *info, void *ucontext)
 {
     CRS_UNUSED(ucontext);
@@ -451,10 +452,11 @@ static void on_fault(int sig, siginfo_t *info, void *ucontext)
     }
     signal(sig, SIG_DFL); /* the access faults again and dumps core on the right stack */
 }
+#endif
 
 void crs_fibers_watch_overflow(crs_fibers *fibers)
 {
-#ifndef CRS_ASAN /* which reports overflows itself, with a trace */
+#ifndef CRS_ASAN
     static _Thread_local uint8_t alt_stack[32 * 1024];
     stack_t ss = {.ss_sp = alt_stack, .ss_size = sizeof alt_stack};
     sigaltstack(&ss, NULL);
