@@ -20,12 +20,15 @@ async function start(t, config) {
     const args = ['--settings', JSON.stringify(configs[config]), '--tcp', '127.0.0.1:0', '--ws', '127.0.0.1:0'];
     const server = spawn(binary, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = once(server, 'exit');
+    let ready = false;
     t.after(async () => {
         server.kill('SIGTERM');
-        await ended;
+        const [status] = await ended;
+        if (ready) assert.equal(status, 0, 'how the server ended');
     });
     for await (const line of createInterface({ input: server.stdout })) {
         if (!line.startsWith('READY ')) continue;
+        ready = true;
         const words = line.slice('READY '.length).trim().split(' ');
         return Object.fromEntries(words.map((word) => [word.split('=')[0], word.replace('=', '://')]));
     }
