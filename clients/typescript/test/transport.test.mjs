@@ -61,7 +61,9 @@ for (const kind of Object.keys({ ...kinds, ...builtIn })) {
 
     test(`${kind}: the server cuts the line and the client comes back`, async (t) => {
         const { client, server, session } = await pair(t, kind);
+        const lost = new Promise((resolve) => client.onState(({ state }) => state === 'reconnecting' && resolve()));
         session.socket.destroy();
+        await lost;
         await until(() => client.state === 'connected' && !server.sessions.has(session));
         assert.equal(await client.request('a.echo', 'again'), 'again');
     });
