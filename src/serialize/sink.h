@@ -41,11 +41,11 @@ static inline bool crs_sink_room(crs_sink *s, size_t len)
 
 static inline void crs_sink_put(crs_sink *s, const void *data, size_t len)
 {
-    if (CRS_LIKELY(len <= (size_t)(s->end - s->at))) {
+    if (CRS_UNLIKELY(len > (size_t)(s->end - s->at))) {
+        crs_sink_put_slow(s, data, len);
+    } else if (len) { /* an empty sink has no block yet, and memcpy takes no NULL */
         memcpy(s->at, data, len);
         s->at += len;
-    } else {
-        crs_sink_put_slow(s, data, len);
     }
 }
 

@@ -1,0 +1,32 @@
+# A thin door: Meson builds, this says the usual words. See README.md.
+BUILD ?= build
+
+.PHONY: demo test bench format clean build client
+
+demo: ## install what is missing, build, run the chat demo
+	@scripts/install_deps.sh build
+	@$(MAKE) --no-print-directory build client
+	@exec $(BUILD)/examples/chat/chat
+
+test: ## install what is missing, build, run all tests: plain, with ASan and UBSan, with TSan
+	@scripts/install_deps.sh build test
+	@$(MAKE) --no-print-directory client
+	@scripts/run_tests.py
+
+bench: ## measure, and write docs/performance.md
+	@scripts/install_deps.sh build
+	@scripts/run_bench.sh $(ARGS)
+
+format:
+	@scripts/install_deps.sh test
+	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i
+
+clean:
+	rm -rf build build-* clients/typescript/dist clients/typescript/node_modules
+
+build:
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	@ninja -C $(BUILD)
+
+client: ## the TypeScript client, which the demo's page and the browser tests use
+	@scripts/build_client.sh
