@@ -169,8 +169,14 @@ static cereus_status run_handler(cereus_ctx *ctx, const crs_method *method, cere
     return st;
 }
 
-/** Handle one message and put what the client is to get into @p result. Returns whether that is an error payload. */
-static bool run_call(cereus_ctx *ctx, const crs_method *method, cereus_slice body, bool answer, crs_bytes *result)
+/** What came of a message: what the client is to get, and whether that is an error payload. */
+typedef struct outcome {
+    cereus_slice body; /* in the buffer that was lent, or in the call's memory */
+    bool failed;
+} outcome;
+
+/** Handle one message. @p encoded is used for what has to be encoded; raw replies are not copied. */
+static outcome run_call(cereus_ctx *ctx, const crs_method *method, cereus_slice body, bool answer, crs_bytes *encoded)
 {
     crs_core *core = ctx->dispatch->core;
     cereus_value out = {0};
@@ -179,28 +185,30 @@ static bool run_call(cereus_ctx *ctx, const crs_method *method, cereus_slice bod
     if (CRS_UNLIKELY(crs_fiber_flagged(ctx->fiber)))
         crs_log_warn(core->log, "handler that held its loop has ended", CRS_STR("route", ctx->route),
                      CRS_STR("uid", cereus_session_uid(ctx->session)), CRS_UINT("session", ctx->session->id));
-    result->len = 0; /* only now: others may have used it while the handler waited */
+    if (CRS_LIKELY(st == CEREUS_OK && out.shape == CEREUS_RAW && out.raw.data))
+        return (outcome){.body = out.raw};
+    encoded->len = 0; /* only now: others may have used it while the handler waited */
     if (st == CEREUS_OK && answer) {
         cereus_error err = {0};
         if (is_nothing(&out)) {
             st = crs_ctx_error(ctx, CEREUS_E_STATE, "PIT-000", "reply must not be null");
-        } else if ((st = crs_value_encode(core->serializer, &out, result, &err))) {
+        } else if ((st = crs_value_encode(core->serializer, &out, encoded, &err))) {
             const char *text = crs_arena_printf(ctx->arena, "%s", err.status ? err.msg : cereus_status_text(st));
             st = crs_ctx_error(ctx, st, st == CEREUS_E_INVALID ? "PIT-000" : "PIT-500", text ? text : "");
         }
     }
     if (out.shape == CEREUS_JSON)
         json_decref(out.json);
-    if (st == CEREUS_OK)
-        return false;
-    CRS_COUNT(&ctx->dispatch->loop->counters, handler_failures);
-    if (crs_log_enabled(core->log, CEREUS_LOG_DEBUG)) {
-        crs_error_view e = crs_ctx_error_view(ctx, st);
-        crs_log_debug(core->log, "handler failed", CRS_STR("route", ctx->route), CRS_SLICE("code", e.code),
-                      CRS_SLICE("msg", e.msg));
+    if (st != CEREUS_OK) {
+        CRS_COUNT(&ctx->dispatch->loop->counters, handler_failures);
+        if (crs_log_enabled(core->log, CEREUS_LOG_DEBUG)) {
+            crs_error_view e = crs_ctx_error_view(ctx, st);
+            crs_log_debug(core->log, "handler failed", CRS_STR("route", ctx->route), CRS_SLICE("code", e.code),
+                          CRS_SLICE("msg", e.msg));
+        }
+        encode_error(core, ctx, st, encoded);
     }
-    encode_error(core, ctx, st, result);
-    return true;
+    return (outcome){.body = crs_bytes_slice(encoded), .failed = st != CEREUS_OK};
 }
 
 static crs_input pressure(crs_dispatch *d, crs_agent *agent);
@@ -362,9 +370,9 @@ static void run_local(crs_fiber *fiber, void *arg)
     crs_ctx_init(&ctx, d, fiber, method->route);
     cereus_session handle = {.core = d->core, .id = session, .ctx = &ctx};
     ctx.session = &handle;
-    bool failed = run_call(&ctx, method, call->body, answer, &d->encoded);
+    outcome result = run_call(&ctx, method, call->body, answer, &d->encoded);
     if (answer && id)
-        respond(d, session, id, crs_bytes_slice(&d->encoded), failed);
+        respond(d, session, id, result.body, result.failed);
     crs_ctx_fini(&ctx);
     if (owned)
         free_call(owned);
@@ -409,7 +417,16 @@ static void run_away(crs_fiber *fiber, void *arg)
     cereus_session handle = {
         .core = here->core, .id = call->session, .ctx = &ctx, .uid = call->uid, .addr = call->addr};
     ctx.session = &handle;
-    call->failed = run_call(&ctx, call->method, call->body, call->request, &call->result);
+    outcome result = run_call(&ctx, call->method, call->body, call->request, &call->result);
+    call->failed = result.failed;
+    if (call->request && result.body.data != call->result.data) { /* a raw reply, in memory that ends with this fiber */
+        call->result.len = 0;
+        if (crs_bytes_append(&call->result, result.body.data, result.body.len) != CEREUS_OK) {
+            cereus_status st = result.body.len > call->result.max ? CEREUS_E_TOO_LONG : CEREUS_E_NOMEM;
+            encode_error(here->core, NULL, st, &call->result);
+            call->failed = true;
+        }
+    }
     crs_ctx_fini(&ctx);
     call->mail.run = come_back;
     crs_loop_post_reserved(call->origin->loop, &call->mail);
