@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import * as net from 'node:net';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 
@@ -163,6 +164,36 @@ test('when the server is killed and started again, everybody comes back', { skip
     await ada.getByRole('button', { name: 'Send' }).click();
     await heard(linus, 'a draft');
     await heard(linus, 'before'); // what was said is still there
+});
+
+test('a name that a dead connection still holds is taken back', { skip, timeout }, async (t) => {
+    const server = await startServer(t);
+    // A network that dies towards the page only: the server's side of the connection stays open.
+    const ghosts = [];
+    const pages = [];
+    const network = net.createServer((page) => {
+        const [host, port] = server.ws.split(':');
+        const ghost = net.connect(Number(port), host);
+        page.pipe(ghost, { end: false }).on('error', () => {});
+        ghost.pipe(page).on('error', () => {});
+        pages.push(page);
+        ghosts.push(ghost);
+    });
+    network.listen(0, '127.0.0.1');
+    await once(network, 'listening');
+    t.after(() => {
+        for (const socket of [...pages, ...ghosts]) socket.destroy();
+        network.close();
+    });
+
+    const ada = await openPage(t, { ...server, ws: `127.0.0.1:${network.address().port}` });
+    await join(ada, 'Ada');
+    pages[0].destroy();
+    await ada.locator('.event', { hasText: 'not free yet' }).waitFor();
+    ghosts[0].destroy();
+    await ada.locator('.event', { hasText: 'Back in the room' }).waitFor();
+    await say(ada, 'still me');
+    await heard(ada, 'still me');
 });
 
 test('the page fits a phone', { skip, timeout }, async (t) => {

@@ -7,6 +7,9 @@ import { CereusError, Client, ErrorCode } from './client/index.js';
 import * as view from './view.js';
 
 const PING_EVERY_MS = 3000;
+const REJOIN_EVERY_MS = 2000;
+/** Enough to outlast a server that has not noticed yet that our old connection is dead: three heartbeats. */
+const REJOIN_TRIES = 50;
 
 const parameters = new URLSearchParams(location.search);
 const port = parameters.get('port') ?? document.body.dataset.port;
@@ -14,15 +17,18 @@ const url = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.hostn
 
 const client = new Client({ user: { page: 'chat' } });
 let me = ''; // the name we have in the room, or ask for
+let inRoom = false; // we have been let in under that name
 let pingTimer;
+let rejoinTimer;
 
 client.onState(({ state, retryInMs }) => {
     view.showState(state, retryInMs);
     clearInterval(pingTimer);
+    clearTimeout(rejoinTimer);
     if (state !== 'connected') return;
     pingTimer = setInterval(ping, PING_EVERY_MS);
     void ping();
-    if (me) void join(); // a new connection is a stranger to the server
+    if (me) void join(inRoom ? REJOIN_TRIES : 0); // a new connection is a stranger to the server
 });
 
 client.onPush('onMembers', ({ members }) => view.showMembers(namesIn(members), me, kick));
@@ -39,6 +45,7 @@ view.start(parameters.get('name') ?? '');
 /** Ask to be let in; the connection is made first if there is none. */
 async function enter(name) {
     me = name;
+    inRoom = false;
     try {
         if (client.state === 'connected') await join();
         else await client.connect(url); // and onState joins
@@ -47,18 +54,23 @@ async function enter(name) {
     }
 }
 
-async function join() {
+async function join(tries = 0) {
     try {
         const { code, result } = await client.request('room.join', { name: me });
         if (code !== 0) throw new CereusError(String(code), result || 'The server said no.');
+        inRoom = true;
         view.showRoom();
     } catch (error) {
-        if (error.code !== ErrorCode.disconnected) refused(error); // else the next connection tries again
+        if (error.code === ErrorCode.disconnected) return; // the next connection tries again
+        if (tries === 0) return refused(error);
+        if (tries === REJOIN_TRIES) view.addEvent('Your old place is not free yet. Trying again.');
+        rejoinTimer = setTimeout(() => void join(tries - 1), REJOIN_EVERY_MS);
     }
 }
 
 function refused(error) {
     me = '';
+    inRoom = false;
     view.showWelcome(error.msg ?? error.message);
 }
 
