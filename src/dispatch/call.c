@@ -78,6 +78,18 @@ static bool json_too_deep(cereus_slice body)
     return false;
 }
 
+json_t *crs_json_parse(cereus_slice text, size_t flags, json_error_t *err)
+{
+    if (json_too_deep(text)) {
+        *err = (json_error_t){.text = "nested too deep"};
+        return NULL;
+    }
+    json_t *json = json_loadb((const char *)text.data, text.len, flags | JSON_ALLOW_NUL, err);
+    if (!json && json_error_code(err) == json_error_numeric_overflow)
+        json = json_loadb((const char *)text.data, text.len, flags | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, err);
+    return json;
+}
+
 static cereus_status bad_body(cereus_ctx *ctx, cereus_status status, const char *why)
 {
     CRS_COUNT(&ctx->dispatch->loop->counters, bad_bodies);
@@ -113,9 +125,7 @@ static cereus_status decode_argument(cereus_ctx *ctx, const cereus_method *m, ce
     }
     case CEREUS_JSON: {
         json_error_t jerr;
-        if (json_too_deep(body))
-            return bad_body(ctx, CEREUS_E_MALFORMED, "json: nested too deep");
-        json_t *json = json_loadb((const char *)body.data, body.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &jerr);
+        json_t *json = crs_json_parse(body, JSON_DECODE_ANY, &jerr);
         if (!json) {
             snprintf(err.msg, sizeof err.msg, "json: %s (offset %d)", jerr.text, jerr.position);
             return bad_body(ctx, CEREUS_E_MALFORMED, err.msg);
@@ -637,9 +647,8 @@ static cereus_status on_handshake(crs_agent *agent, const crs_handshake *hs)
     crs_bytes_init(&text, 1 << 20);
     cereus_status st = crs_handshake_print(hs, &text);
     json_t *json = NULL;
-    if (!st && json_too_deep(crs_bytes_slice(&text)))
-        st = CEREUS_E_MALFORMED;
-    if (!st && !(json = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, NULL)))
+    json_error_t jerr;
+    if (!st && !(json = crs_json_parse(crs_bytes_slice(&text), 0, &jerr)))
         st = CEREUS_E_MALFORMED;
     for (const crs_hook *h = core->validators; !st && h; h = h->next) {
         st = ((cereus_handshake_fn *)h->fn.any)(json, h->user);

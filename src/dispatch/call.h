@@ -2,6 +2,8 @@
 #ifndef CRS_DISPATCH_CALL_H
 #define CRS_DISPATCH_CALL_H
 
+#include <jansson.h>
+
 #include "dispatch/context.h"
 
 /**
@@ -24,5 +26,12 @@ struct crs_call {
     char *uid, *addr;  /* of a call on another loop; part of this block */
     cereus_slice body; /* borrowed, or part of this block */
 };
+
+/**
+ * A peer's JSON as a value of jansson. Integers beyond 64 bits become reals, as all numbers are for Pitaya; what nests too
+ * deep for the recursion on a fiber's stack is refused.
+ * @return NULL: broken, or out of memory; *err says why. Ownership: gives.
+ */
+json_t *crs_json_parse(cereus_slice text, size_t flags, json_error_t *err);
 
 #endif

@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "dispatch/context.h"
+#include "dispatch/call.h"
 #include "dispatch/push.h"
 
 enum { UID_LEN_MAX = 255 };
@@ -499,8 +499,9 @@ static cereus_status get_handshake(crs_agent *agent, void *arg)
     data_access *a = arg;
     if (!agent || !agent->handshake)
         return CEREUS_E_GONE;
-    a->value = json_loads(agent->handshake, JSON_ALLOW_NUL, NULL);
-    return CEREUS_OK;
+    json_error_t err;
+    a->value = crs_json_parse(cereus_slice_str(agent->handshake), 0, &err);
+    return a->value ? CEREUS_OK : CEREUS_E_NOMEM; /* it was JSON when the client came */
 }
 
 struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_session *session)
