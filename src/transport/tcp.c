@@ -48,8 +48,16 @@ static ssize_t tcp_sendv(crs_conn *conn, const struct iovec *iov, int count)
 static void on_io(uv_poll_t *handle, int status, int events)
 {
     tcp_conn *c = CRS_CONTAINER(handle, tcp_conn, poll);
-    if (status < 0)
-        events = UV_READABLE; /* the read finds out what happened */
+    if (status < 0) { /* reset: libuv stops polling then, but input from before may still be there to read */
+        if (c->base.paused) {
+            crs_conn_end_by(&c->base, CRS_END_ERROR, false);
+            return;
+        }
+        crs_conn_on_readable(&c->base);
+        if (c->base.state != CRS_CONN_CLOSED)
+            uv_poll_start(handle, UV_READABLE, on_io);
+        return;
+    }
     if (events & UV_WRITABLE)
         crs_conn_on_writable(&c->base);
     if ((events & UV_READABLE) && c->base.state != CRS_CONN_CLOSED)
