@@ -402,12 +402,13 @@ static void flush_queue(crs_conn *conn)
             return;
         }
     }
+    bool awaited = conn->blocked || conn->paused;
     if (conn->blocked) {
         conn->blocked = false;
         conn->stream->want(conn, !conn->paused, false);
-        if (conn->ops)
-            conn->ops->on_drained(conn->owner);
     }
+    if (awaited && conn->ops)
+        conn->ops->on_drained(conn->owner);
     if (conn->state == CRS_CONN_FLUSHING && conn->transport->current != conn)
         linger(conn);
 }

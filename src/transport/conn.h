@@ -43,7 +43,8 @@ typedef struct crs_conn_ops {
     crs_input (*on_packet)(void *owner, crs_packet_type type, uint8_t *body, size_t len);
     /** The peer takes no more for now: crs_conn_stalled_ms() runs from here. */
     void (*on_blocked)(void *owner);
-    /** Output that was blocked has gone out. */
+    /** All output has gone out after it was blocked, or while the owner wants no input: it may have stopped for its
+     * sake. */
     void (*on_drained)(void *owner);
     /** The connection has ended by itself; @p owner must not use it any more. Not called after crs_conn_close(). */
     void (*on_end)(void *owner, crs_conn_end why);
