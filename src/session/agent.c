@@ -331,10 +331,8 @@ static void on_handshake(crs_agent *agent, cereus_slice body)
 
 static void on_ack(crs_agent *agent)
 {
-    if (agent->state == CRS_AGENT_START) { /* Q1: never let the validators be passed by */
-        crs_agent_close(agent, CRS_CLOSE_OUT_OF_STATE);
-        return;
-    }
+    if (agent->state == CRS_AGENT_START)
+        return; /* Q1: opens nothing, so that no one gets past the validators; data that follows closes */
     agent->state = CRS_AGENT_WORKING;
     agent->deadline_ms = UINT64_MAX;
 }
