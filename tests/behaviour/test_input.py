@@ -129,12 +129,18 @@ class Refusals(BehaviourTest):
                 conn.send(wire.request(1, 'test.echo', b'early'))
                 self.assert_closed(conn)
 
-    def test_an_ack_without_a_handshake_closes(self):
+    def test_an_ack_without_a_handshake_opens_nothing(self):
         self.serve()
         for transport in ('tcp', 'ws'):
             conn = self.connect(transport)
             conn.send(wire.ACK_PACKET)
+            conn.send(wire.request(1, 'test.echo', b'no'))
             self.assert_closed(conn)
+            conn = self.connect(transport)
+            conn.send(wire.ACK_PACKET)
+            conn.handshake(timeout=BUSY_S)
+            self.assert_echo(conn)
+            conn.close()
 
     def test_what_only_servers_send_closes(self):
         self.serve()
@@ -160,7 +166,8 @@ class Deadlines(BehaviourTest):
     def test_a_handshake_that_is_never_finished_ends_at_its_deadline(self):
         self.serve(cereus__handshake__timeout='300ms')
         for what, sent in (('nothing', b''), ('half a header', b'\x01\x00'), ('half a handshake', wire.H0[:50]),
-                           ('heartbeats', wire.HEARTBEAT_PACKET * 3), ('no ack', wire.H0)):
+                           ('heartbeats', wire.HEARTBEAT_PACKET * 3), ('an ack', wire.ACK_PACKET),
+                           ('no ack', wire.H0)):
             start = time.monotonic()
             conn = self.connect()
             conn.write(sent)

@@ -103,6 +103,17 @@ class SlowReaders(BehaviourTest):
         self.assert_memory_below(before + 32 * 1024)
         slow.close()
 
+    def test_large_replies_to_a_peer_that_reads_all_arrive(self):
+        self.serve(cereus__outbox__bytes='256KiB')
+        conn = self.login()
+        for size in (100000, 200000, 1000000):  # below half of the outbox, above it, above all of it
+            conn.send(b''.join(wire.request(i, 'test.big', b'a:%d' % size) for i in range(1, 101)))
+            for i in range(1, 101):
+                m = conn.wait_message(BUSY_S)
+                self.assertIsNotNone(m, 'answer %d of %d bytes is missing' % (i, size))
+                self.assertEqual((m.id, len(m.body)), (i, size))
+        conn.close()
+
     def test_a_slow_handler_holds_up_only_its_own_session(self):
         self.serve()
         conn = self.login()

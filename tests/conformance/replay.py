@@ -183,7 +183,7 @@ def compare_messages(want, got, compare, gzip, mask):
     if gzip != 'any' and g.gzip != {'must': True, 'mustnot': False}.get(gzip, w.gzip):
         raise Differs('compressed' if g.gzip else 'not compressed')
     a, b = body_value(compare, w.body, w.error, mask), body_value(compare, g.body, g.error, mask)
-    if a != b or repr(a) != repr(b) and compare == 'json' and '-0.0' in repr(a) + repr(b):
+    if a != b:
         raise Differs('bodies differ')
 
 
@@ -287,8 +287,8 @@ def without_pushes(data):
 def better_judge(vector, settings, conn_address):
     """The outcome that compat_expect describes."""
     hope = vector.get('compat_expect', {})
-    after = hope.get('after', vector['after'])
     note = hope.get('note', '')
+    after = hope.get('after', 'open' if note.startswith('upgrade answered') else vector['after'])
     recorded = data_of(vector, 'out')
     compare, mask = vector['compare'], vector.get('mask', [])
 

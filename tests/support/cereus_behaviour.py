@@ -87,6 +87,7 @@ class BehaviourTest(unittest.TestCase):
         self.assertTrue(conn.wait_close(BUSY_S), 'still open %s' % what)
         if silently:
             self.assertEqual(bytes(conn.buf), b'', what)
+        conn.close()
 
     def assert_echo(self, conn, text=b'echo', id_=7):
         m = conn.call('test.echo', text, id_, BUSY_S)

@@ -13,6 +13,8 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -672,9 +674,12 @@ static cereus_status configure(cereus_app *app, const json_t *settings, const ar
             continue;
         char key[200];
         const char *pair = args->argv[i + 1];
-        snprintf(key, sizeof key, "%.*s", (int)strcspn(pair, "="), pair);
-        const char *equals = strchr(pair, '=');
-        CEREUS_TRY(cereus_config_set(cfg, key, equals ? equals + 1 : "", err));
+        size_t len = strcspn(pair, "=");
+        if (pair[len] == '\0' || len >= sizeof key)
+            return CEREUS_E_INVALID;
+        memcpy(key, pair, len);
+        key[len] = '\0';
+        CEREUS_TRY(cereus_config_set(cfg, key, pair + len + 1, err));
     }
 
     const char *route = NULL;
@@ -736,8 +741,20 @@ static cereus_status prepare(cereus_app *app, const json_t *settings, const argu
     return cereus_app_start(app, err);
 }
 
+/* The signals that end it are waited for, so no thread may take them; threads inherit this. */
+static void block_signals(void)
+{
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGQUIT);
+    sigaddset(&ends, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ends, NULL);
+}
+
 static int serve(const json_t *settings, const arguments *args)
 {
+    block_signals();
     const char *type = json_string_value(json_object_get(settings, "server_type"));
     cereus_app *app = cereus_app_new(&(cereus_app_options){.type = type, .frontend = true});
     if (!app)
