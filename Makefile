@@ -6,7 +6,7 @@ BUILD ?= build
 demo: ## install what is missing, build, run the chat demo
 	@scripts/install_deps.sh build
 	@$(MAKE) --no-print-directory build client
-	@exec $(BUILD)/examples/chat/chat
+	@exec $(BUILD)/examples/chat
 
 test: ## install what is missing, build, run all tests: plain, with ASan and UBSan, with TSan
 	@scripts/install_deps.sh build test

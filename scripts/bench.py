@@ -68,7 +68,7 @@ class Bench:
         self.alloc_count = os.path.join(args.build, "tests", "bench", "liballoc_count.so")
         self.programs = {
             LIMIT: os.path.join(args.build, "tests", "bench", "rawecho"),
-            CEREUS: args.server or os.path.join(args.build, "examples", "bench", "bench"),
+            CEREUS: args.server or os.path.join(args.build, "examples", "bench"),
         }
         cpus = sorted(os.sched_getaffinity(0))
         self.all_cpus, self.server_cpu, self.generator_cpu = set(cpus), cpus[0], cpus[1 % len(cpus)]
@@ -430,7 +430,7 @@ def check_build(args, bench):
 def parse_arguments():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--build", default=os.path.join(ROOT, "build"), help="build folder (default: build)")
-    p.add_argument("--server", help="the Cereus server (default: BUILD/examples/bench/bench)")
+    p.add_argument("--server", help="the Cereus server (default: BUILD/examples/bench)")
     p.add_argument("--row", action="append", metavar="NAME", help="only this row; may be given more than once")
     p.add_argument("--list", action="store_true", help="print the names of the rows")
     p.add_argument("--quick", action="store_true", help="3 rounds of 0.4 s: a first impression")
