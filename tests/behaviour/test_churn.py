@@ -1,6 +1,7 @@
 """Crowds that come and go: what a connection held is given back, every time."""
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_wire as wire  # noqa: E402
@@ -66,6 +67,39 @@ class Churn(BehaviourTest):
             self.assertTrue(conn.wait_close(BUSY_S))
             conn.close()
         self.churn(5, leave)
+
+
+class Limits(BehaviourTest):
+    def test_a_crowd_beyond_the_limit_is_turned_away_until_there_is_room(self):
+        self.serve(cereus__sessions__max='20', cereus__loops='1')
+        conns = [self.login() for _ in range(19)]
+        for _ in range(50):
+            conn = self.connect()
+            conn.send(wire.H0)
+            self.assert_closed(conn)
+        for conn in conns:
+            self.assert_echo(conn)
+            conn.close()
+        self.assert_sessions(1)
+        with self.login() as conn:
+            self.assert_echo(conn)
+
+    def test_running_out_of_descriptors_hurts_only_newcomers(self):
+        self.serve(before=['sh', '-c', 'ulimit -n 64; exec "$@"', 'sh'])
+        conns = [self.connect() for _ in range(200)]
+        for _ in range(5):
+            self.assert_served()
+        for conn in conns:
+            conn.close()
+        deadline = time.monotonic() + BUSY_S
+        while True:  # those that wait in the backlog are accepted and found gone first
+            try:
+                with self.server.connect() as conn:
+                    conn.handshake(timeout=BUSY_S)
+                    self.assert_echo(conn)
+                    return
+            except (wire.Malformed, OSError):
+                self.assertLess(time.monotonic(), deadline, 'nobody is let in any more')
 
 
 if __name__ == '__main__':

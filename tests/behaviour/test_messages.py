@@ -115,6 +115,11 @@ class Bodies(BehaviourTest):
             self.assertTrue(error)
             self.assertIn(reply['code'], ('PIT-400', 'PIT-404', 'PIT-500'))
 
+    def test_a_handler_that_wants_too_much_memory_fails_alone(self):
+        error, reply = self.call('test.big', b'a:1000000000000')
+        self.assertTrue(error)
+        self.assertEqual(reply['code'], 'PIT-500')
+
     def test_a_uid_of_any_length_is_answered(self):
         for size in (256, 70000):
             error, reply = self.call('test.bind', b'u' * size)

@@ -22,9 +22,10 @@ class BehaviourTest(unittest.TestCase):
     settings = {'server_type': 'connector', 'service': 'test', 'serializer': 'json', 'data_compression': False,
                 'dictionary': {}, 'heartbeat_s': 30, 'dispatch': 1, 'write_timeout_s': 10}
 
-    def serve(self, settings=None, **keys):
-        """Start the server; keys are settings of cereus with __ for dots: cereus__outbox__bytes='64KiB'."""
-        command = [os.environ['CEREUS_SERVER'], '--settings', json.dumps(dict(self.settings, **(settings or {}))),
+    def serve(self, settings=None, before=(), **keys):
+        """Start the server; keys are settings of cereus with __ for dots: cereus__outbox__bytes='64KiB'. before: words
+        that the command line begins with."""
+        command = [*before, os.environ['CEREUS_SERVER'], '--settings', json.dumps(dict(self.settings, **(settings or {}))),
                    '--tcp', '127.0.0.1:0', '--ws', '127.0.0.1:0']
         command += shlex.split(os.environ.get('CEREUS_SERVER_ARGS', ''))
         for key, value in keys.items():
