@@ -90,9 +90,9 @@ static void on_closed(uv_handle_t *handle)
 static void tcp_destroy(crs_conn *conn)
 {
     tcp_conn *c = tcp_of(conn);
-    uv_poll_stop(&c->poll); /* before close(): never close a descriptor that is still polled */
-    close(c->fd);
-    uv_close((uv_handle_t *)&c->poll, on_closed);
+    int fd = c->fd;
+    uv_close((uv_handle_t *)&c->poll, on_closed); /* it takes fd out of epoll; after close() that could be another's */
+    close(fd);
 }
 
 static const crs_stream_ops tcp_stream = {
@@ -345,10 +345,9 @@ crs_listener *crs_listener_free(crs_listener *listener)
     if (!listener)
         return NULL;
     crs_loop_timer_stop(listener->transport->loop, &listener->pause);
-    uv_poll_stop(&listener->poll);
+    uv_close((uv_handle_t *)&listener->poll, on_listener_closed); /* before close(), as above */
     close(listener->fd);
     if (listener->spare_fd >= 0)
         close(listener->spare_fd);
-    uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
     return NULL;
 }
