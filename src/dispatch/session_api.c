@@ -400,7 +400,11 @@ static cereus_status set_value(crs_agent *agent, void *arg)
     if (!agent)
         return CEREUS_E_GONE;
     json_t *data = data_of(agent);
-    return data && json_object_set(data, a->key, a->value) == 0 ? CEREUS_OK : CEREUS_E_NOMEM;
+    if (!data)
+        return CEREUS_E_NOMEM;
+    json_t *value = a->value;
+    a->value = NULL; /* moved, not shared: a value is one loop's at a time */
+    return json_object_set_new(data, a->key, value) == 0 ? CEREUS_OK : CEREUS_E_NOMEM;
 }
 
 static cereus_status get_value(crs_agent *agent, void *arg)
@@ -427,7 +431,8 @@ static cereus_status replace_data(crs_agent *agent, void *arg)
     if (!agent)
         return CEREUS_E_GONE;
     json_decref(agent->data);
-    agent->data = json_incref(a->value);
+    agent->data = a->value;
+    a->value = NULL; /* moved */
     return CEREUS_OK;
 }
 
