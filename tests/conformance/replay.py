@@ -536,7 +536,17 @@ def expect_close(conn, step, back, answer_first):
         raise Differs('closed %d ms after the connect, not within %s' % ((item.at - conn.born) * 1000, window))
 
 
-def play(server, vector, choice):
+def wait_for_a_young_second():
+    """Life signs count in whole seconds of the clock: a handshake that is finished in the second after its connect gets
+    one heartbeat more before the close. The recordings show the usual case."""
+    late = time.time() % 1
+    if late > 0.3:
+        time.sleep(1 - late)
+
+
+def play(server, vector, choice, settings):
+    if settings['heartbeat_s'] < 5:
+        wait_for_a_young_second()
     conns, backs = {}, collections.defaultdict(list)
     transport = vector['transport']
     # A half-closed client may still be answered before the close.
@@ -605,7 +615,7 @@ def run_transcript(pool, vectors, key, vector, fresh):
             if not isinstance(vector['config'], str) and e.code > 0:
                 return 'ok', ''  # a setting without sense may be refused at the start
             return 'fail', 'the server did not start: %s' % e
-        play(server, vector, choice)
+        play(server, vector, choice, vectors.settings(vector['config']))
         if fresh and not stops:
             serves(server, vectors.settings(vector['config']))
         if fresh or stops:
