@@ -53,8 +53,6 @@ static void on_stack_signal(int sig)
 static void prepare_capture(void)
 {
     sem_init(&capture.done, 0, 0);
-    void *frame;
-    backtrace(&frame, 1); /* loads what it needs now: a signal handler must not */
     struct sigaction sa = {.sa_handler = on_stack_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigaction(STACK_SIGNAL, &sa, NULL);
 }
@@ -70,6 +68,8 @@ static void describe_stack(pthread_t thread, char *out, size_t cap)
 {
     out[0] = '\0';
     pthread_mutex_lock(&capture.asking);
+    void *frame;
+    backtrace(&frame, 1); /* loads what it needs here: a signal handler must not */
     while (sem_trywait(&capture.done) == 0) {
     } /* one that came too late for its asker */
     struct timespec limit;

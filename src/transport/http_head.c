@@ -3,8 +3,8 @@
  * client sees. */
 #include "transport/http_head.h"
 
-#include <openssl/evp.h>
-#include <openssl/sha.h>
+#include "base/sha1.h"
+
 #include <stdio.h>
 #include <strings.h>
 #include <time.h>
@@ -247,22 +247,18 @@ cereus_status crs_http_head_parse(cereus_slice in, size_t head_max, crs_ws_upgra
 
 /* -- answers -- */
 
-cereus_status crs_ws_accept_key(const char key[CRS_WS_KEY_LEN], char out[CRS_WS_ACCEPT_LEN])
+void crs_ws_accept_key(const char key[CRS_WS_KEY_LEN], char out[CRS_WS_ACCEPT_LEN])
 {
     static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 1.3 */
     uint8_t text[CRS_WS_KEY_LEN + sizeof guid - 1];
     memcpy(text, key, CRS_WS_KEY_LEN);
     memcpy(text + CRS_WS_KEY_LEN, guid, sizeof guid - 1);
-    uint8_t sha1[SHA_DIGEST_LENGTH];
-    if (!SHA1(text, sizeof text, sha1))
-        return CEREUS_E_UNSUPPORTED;
-    uint8_t base64[CRS_WS_ACCEPT_LEN + 1]; /* the library adds a NUL */
-    EVP_EncodeBlock(base64, sha1, sizeof sha1);
-    memcpy(out, base64, CRS_WS_ACCEPT_LEN);
-    return CEREUS_OK;
+    uint8_t digest[CRS_SHA1_LEN];
+    crs_sha1(cereus_slice_of(text, sizeof text), digest);
+    crs_base64(cereus_slice_of(digest, sizeof digest), out);
 }
 
-cereus_status crs_ws_accept_response(const char key[CRS_WS_KEY_LEN], char out[CRS_WS_ACCEPT_RESPONSE_LEN])
+void crs_ws_accept_response(const char key[CRS_WS_KEY_LEN], char out[CRS_WS_ACCEPT_RESPONSE_LEN])
 {
     static const char before[] = "HTTP/1.1 101 Switching Protocols\r\n"
                                  "Upgrade: websocket\r\n"
@@ -271,11 +267,10 @@ cereus_status crs_ws_accept_response(const char key[CRS_WS_KEY_LEN], char out[CR
     enum { BEFORE_LEN = sizeof before - 1 };
     _Static_assert(BEFORE_LEN + CRS_WS_ACCEPT_LEN + 4 == CRS_WS_ACCEPT_RESPONSE_LEN, "two line ends behind it");
     char accept[CRS_WS_ACCEPT_LEN];
-    CEREUS_TRY(crs_ws_accept_key(key, accept));
+    crs_ws_accept_key(key, accept);
     memcpy(out, before, BEFORE_LEN);
     memcpy(out + BEFORE_LEN, accept, CRS_WS_ACCEPT_LEN);
     memcpy(out + BEFORE_LEN + CRS_WS_ACCEPT_LEN, "\r\n\r\n", 4);
-    return CEREUS_OK;
 }
 
 /** RFC 9110 5.6.7, whatever the locale: "Mon, 23 Nov 2026 23:03:59 GMT" */

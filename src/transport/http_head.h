@@ -61,13 +61,11 @@ CEREUS_MUST_USE cereus_status crs_http_head_parse(cereus_slice in, size_t head_m
                                                   size_t *ret_used);
 
 /** Compute the Sec-WebSocket-Accept that belongs to @p key (RFC 6455 4.2.2): for the answer, and for a client to
- * compare.
- * @return CEREUS_OK; CEREUS_E_UNSUPPORTED: the crypto library refuses SHA-1. Thread: any. */
-CEREUS_MUST_USE cereus_status crs_ws_accept_key(const char key[CRS_WS_KEY_LEN], char out[CRS_WS_ACCEPT_LEN]);
+ * compare. Thread: any. */
+void crs_ws_accept_key(const char key[CRS_WS_KEY_LEN], char out[CRS_WS_ACCEPT_LEN]);
 
-/** Write the whole 101 answer, without NUL, byte for byte as Pitaya's. Errors as crs_ws_accept_key(). Thread: any. */
-CEREUS_MUST_USE cereus_status crs_ws_accept_response(const char key[CRS_WS_KEY_LEN],
-                                                     char out[CRS_WS_ACCEPT_RESPONSE_LEN]);
+/** Write the whole 101 answer, without NUL, byte for byte as Pitaya's. Thread: any. */
+void crs_ws_accept_response(const char key[CRS_WS_KEY_LEN], char out[CRS_WS_ACCEPT_RESPONSE_LEN]);
 
 /**
  * Write the whole answer that refuses, without NUL, headers in Pitaya's order.

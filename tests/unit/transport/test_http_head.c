@@ -307,9 +307,9 @@ static void acceptance_is_byte_for_byte_that_of_the_vectors(void **state)
     static const char want[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     assert_int_equal(sizeof want - 1, sizeof out);
-    assert_int_equal(crs_ws_accept_response(KEY, out), CEREUS_OK);
+    crs_ws_accept_response(KEY, out);
     assert_memory_equal(out, want, sizeof out);
-    assert_int_equal(crs_ws_accept_key(KEY, accept), CEREUS_OK);
+    crs_ws_accept_key(KEY, accept);
     assert_memory_equal(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", sizeof accept);
 }
 
