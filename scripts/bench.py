@@ -17,6 +17,7 @@ import dataclasses
 import datetime
 import fcntl
 import json
+import math
 import os
 import platform
 import re
@@ -303,7 +304,9 @@ class Figure:
 
     def verdict(self, by_cpu=False):
         row = self.row
-        got = self.value if row.absolute else self.cpu_ratio if by_cpu and self.cpu_ratio == self.cpu_ratio else self.ratio
+        got = self.value if row.absolute else self.ratio
+        if by_cpu and not row.absolute and row.higher_is_better and not math.isnan(self.cpu_ratio):
+            got = self.cpu_ratio
         def reaches(want):
             if row.higher_is_better:
                 return got >= want
@@ -368,8 +371,8 @@ def bound(row, value):
 
 def cells(figure, by_cpu):
     def ratio(value):
-        return "" if value != value else f"{value:.2f}"
-    spread = "" if figure.ratio != figure.ratio else f"{figure.ratio_min:.2f}..{figure.ratio_max:.2f}"
+        return "" if math.isnan(value) else f"{value:.2f}"
+    spread = "" if math.isnan(figure.ratio) else f"{figure.ratio_min:.2f}..{figure.ratio_max:.2f}"
     row = figure.row
     return [row.text, row.pitaya, amount(figure.limit, row.unit), amount(figure.value, row.unit), ratio(figure.ratio),
             spread, ratio(figure.cpu_ratio), bound(row, row.floor), bound(row, row.goal), figure.verdict(by_cpu)]

@@ -31,24 +31,27 @@ def bench(*options, fails=False):
 
 
 def check_modes(addr, pid):
-    short = ["--addr", addr, "--duration", 0.1, "--warmup", 0.02, "--check"]
+    """By number of requests wherever that is possible: on a busy machine a short while may pass without any."""
+    short = ["--addr", addr, "--check", "--warmup", 0.01]
     raw = ["--route", "bench.echo.raw"]
+    slow = ["--route", "bench.echo.slow"]
     runs = {
-        "closed loop": [*raw, "--connections", 5, "--depth", 16, "--server-pid", pid],
-        "large bodies": [*raw, "--size", 100000, "--connections", 2, "--depth", 4],
-        "empty body": [*raw, "--size", 0],
-        "open loop": [*raw, "--connections", 5, "--rate", 2000],
-        "notify": ["--route", "bench.echo.notify", "--notify", "--depth", 10, "--connections", 2],
-        "slow": ["--route", "bench.echo.slow", "--connections", 20],
-        "connect": ["--connect-rate", "--connections", 4, "--server-pid", pid],
-        "idle": ["--idle", "--connections", 150, "--server-pid", pid, "--join", "bench.echo.raw"],
+        "closed loop": [*raw, "--connections", 5, "--depth", 16, "--server-pid", pid, "--requests", 5000],
+        "large bodies": [*raw, "--size", 100000, "--connections", 2, "--depth", 4, "--requests", 100],
+        "empty body": [*raw, "--size", 0, "--requests", 100],
+        "for a time": [*raw, "--connections", 2, "--duration", 0.5],
+        "open loop": [*raw, "--connections", 5, "--rate", 1000, "--duration", 0.2],
+        "notify": ["--route", "bench.echo.notify", "--notify", "--depth", 10, "--connections", 2, "--requests", 100],
+        "slow": [*slow, "--connections", 20, "--requests", 60],
+        "connect": ["--connect-rate", "--connections", 4, "--server-pid", pid, "--requests", 200],
+        "idle": ["--idle", "--connections", 150, "--server-pid", pid, "--join", "bench.echo.raw", "--duration", 0.01],
         "broadcast": ["--route", "bench.room.broadcast", "--broadcast", 1, "--depth", 4, "--connections", 20,
-                      "--join", "bench.room.join", "--size", 100],
-        "background": [*raw, "--background", 5, "--background-route", "bench.echo.slow"],
+                      "--join", "bench.room.join", "--size", 100, "--requests", 100],
+        "background": [*slow, "--background", 5, "--background-route", "bench.echo.slow", "--requests", 5],
     }
     for name, options in runs.items():
         got = bench(*short, *options)
-        assert got["errors"] == 0 and got["ops"] > 0, f"{name}: {got}"
+        assert got["errors"] == 0 and (got["ops"] > 0 or got["samples"] > 0), f"{name}: {got}"
         if name == "broadcast":
             assert got["pushes"] > 0, got
         if name == "background":
@@ -61,9 +64,9 @@ def check_modes(addr, pid):
 
 
 def check_failures(addr):
-    plain = ["--addr", addr, "--route", "bench.echo.raw", "--duration", 0.05, "--warmup", 0]
+    plain = ["--addr", addr, "--route", "bench.echo.raw", "--requests", 50, "--warmup", 0]
     assert bench(*plain, "--compress", fails=True)["error_kinds"].keys() == {"compression"}
-    got = bench(*plain[:2], "--route", "bench.room.join", "--duration", 0.05, "--warmup", 0, "--check", fails=True)
+    got = bench(*plain[:2], "--route", "bench.room.join", "--requests", 50, "--warmup", 0, "--check", fails=True)
     assert got["error_kinds"].keys() == {"mismatch"}, got
     for options in (["--route", "x"], ["--addr", "udp://127.0.0.1:1", "--route", "x"], [*plain, "--depth", "-1"],
                     [*plain, "--idle", "--notify"], [*plain, "--rate", "0"], [*plain, "more"]):

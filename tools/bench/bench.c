@@ -404,8 +404,9 @@ static void print_table(const crs_bench_options *run, const crs_bench_result *r,
 
 static void print_json(const crs_bench_options *run, const crs_bench_result *r, const figures *f)
 {
-    printf("{\"mode\":\"%s\",\"ops\":%" PRIu64 ",\"seconds\":%.6f,\"ops_per_s\":%.1f", mode_names[run->mode],
-           r->op_count, (double)r->elapsed_ns / 1e9, f->ops_per_s);
+    printf("{\"mode\":\"%s\",\"ops\":%" PRIu64 ",\"samples\":%" PRIu64, mode_names[run->mode], r->op_count,
+           r->latency_ns.count);
+    printf(",\"seconds\":%.6f,\"ops_per_s\":%.1f", (double)r->elapsed_ns / 1e9, f->ops_per_s);
     printf(",\"p50_us\":%.2f,\"p90_us\":%.2f,\"p99_us\":%.2f,\"p999_us\":%.2f,\"max_us\":%.2f,\"mean_us\":%.2f",
            f->p50_us, f->p90_us, f->p99_us, f->p999_us, f->max_us, f->mean_us);
     printf(",\"server_cpu_us\":%.4f,\"push_server_cpu_us\":%.4f,\"client_load\":%.3f", f->server_cpu_us,
@@ -455,7 +456,8 @@ int crs_cmd_bench(int argc, char **argv)
             figures f = figures_of(result);
             print_table(&args.run, result, &f);
             print_json(&args.run, result, &f);
-            code = result->error_count || result->op_count == 0;
+            bool is_empty = result->op_count == 0 && result->latency_ns.count == 0;
+            code = result->error_count || is_empty;
         }
     }
     crs_free(args.body);

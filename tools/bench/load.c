@@ -508,9 +508,11 @@ static void issue_all(crs_load *load)
 static void open_window(crs_load *load)
 {
     const crs_bench_options *opt = load->opt;
-    uint64_t under_way = load->main_plan.outstanding;
+    uint64_t under_way = load->main_plan.outstanding, wanted = opt->request_count;
+    if (opt->mode == CRS_BENCH_NOTIFY)
+        wanted = (wanted + opt->depth - 1) / opt->depth; /* they come in bursts */
     if (opt->request_count)
-        load->main_plan.issue_left = opt->request_count > under_way ? opt->request_count - under_way : 0;
+        load->main_plan.issue_left = wanted > under_way ? wanted - under_way : 0;
     else if (opt->mode != CRS_BENCH_OPEN_LOOP)
         load->end_ns = crs_bench_now_ns() + opt->duration_ns;
     load->measuring = true;
