@@ -400,7 +400,8 @@ def markdown(figures, bench, round_count, by_cpu):
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
                             check=False).stdout.strip()
     return (f"Measured on {datetime.date.today()} at {commit or 'an unknown commit'}: {os.cpu_count()} CPUs ({cpu_model()}), "
-            f"Linux {platform.release().split('-')[0]}, {round_count} rounds of {bench.duration:g} s.\n\n{table}\n")
+            f"Linux {platform.release().split('-')[0]}, {round_count} rounds of {bench.duration:g} s, "
+            f"throughput judged by {'server CPU per operation' if by_cpu else 'rate'}.\n\n{table}\n")
 
 
 def write_page(path, text):
