@@ -99,11 +99,20 @@ static cereus_status bad_body(cereus_ctx *ctx, cereus_status status, const char 
     return crs_ctx_error(ctx, CEREUS_E_MALFORMED, "PIT-400", text ? text : "bad body");
 }
 
+/** Member by member: as an initialiser, gcc clears the struct with a string instruction that costs more than the rest. */
+static void clear_value(cereus_value *v, cereus_shape shape)
+{
+    v->shape = shape;
+    v->raw.data = NULL;
+    v->raw.len = 0;
+    v->message = NULL;
+    v->json = NULL;
+}
+
 static cereus_status decode_argument(cereus_ctx *ctx, const cereus_method *m, cereus_slice body, cereus_value *ret_in)
 {
     crs_core *core = ctx->dispatch->core;
-    cereus_error err = {0};
-    *ret_in = (cereus_value){.shape = m->in};
+    clear_value(ret_in, m->in);
     switch (m->in) {
     case CEREUS_NOTHING:
         break;
@@ -118,6 +127,8 @@ static cereus_status decode_argument(cereus_ctx *ctx, const cereus_method *m, ce
         break;
     }
     case CEREUS_MESSAGE: {
+        cereus_error err; /* 500 bytes: not cleared for every message */
+        err.msg[0] = '\0';
         cereus_status st = core->serializer->decode(m->in_type, body, arena_alloc, ctx->arena, &ret_in->message, &err);
         if (st)
             return bad_body(ctx, st, err.msg);
@@ -127,8 +138,9 @@ static cereus_status decode_argument(cereus_ctx *ctx, const cereus_method *m, ce
         json_error_t jerr;
         json_t *json = crs_json_parse(body, JSON_DECODE_ANY, &jerr);
         if (!json) {
-            snprintf(err.msg, sizeof err.msg, "json: %s (offset %d)", jerr.text, jerr.position);
-            return bad_body(ctx, CEREUS_E_MALFORMED, err.msg);
+            char why[JSON_ERROR_TEXT_LENGTH + 40];
+            snprintf(why, sizeof why, "json: %s (offset %d)", jerr.text, jerr.position);
+            return bad_body(ctx, CEREUS_E_MALFORMED, why);
         }
         ret_in->json = cereus_ctx_keep(ctx, json);
         if (!ret_in->json)
@@ -153,7 +165,7 @@ static cereus_status call_function(cereus_ctx *ctx, const cereus_method *m, cons
 
 static cereus_status prepare_result(cereus_ctx *ctx, const cereus_method *m, cereus_value *out)
 {
-    *out = (cereus_value){.shape = m->out};
+    clear_value(out, m->out);
     if (m->out != CEREUS_MESSAGE)
         return CEREUS_OK;
     out->message = crs_arena_alloc(ctx->arena, m->out_type->sizeof_message);
@@ -189,7 +201,8 @@ typedef struct outcome {
 static outcome run_call(cereus_ctx *ctx, const crs_method *method, cereus_slice body, bool answer, crs_bytes *encoded)
 {
     crs_core *core = ctx->dispatch->core;
-    cereus_value out = {0};
+    cereus_value out;
+    clear_value(&out, CEREUS_NOTHING);
     crs_fiber_set_tag(ctx->fiber, ctx->session->id);
     cereus_status st = run_handler(ctx, method, body, &out);
     if (CRS_UNLIKELY(crs_fiber_flagged(ctx->fiber)))
@@ -199,7 +212,8 @@ static outcome run_call(cereus_ctx *ctx, const crs_method *method, cereus_slice 
         return (outcome){.body = out.raw};
     encoded->len = 0; /* only now: others may have used it while the handler waited */
     if (st == CEREUS_OK && answer) {
-        cereus_error err = {0};
+        cereus_error err;
+        err.status = CEREUS_OK;
         if (is_nothing(&out)) {
             st = crs_ctx_error(ctx, CEREUS_E_STATE, "PIT-000", "reply must not be null");
         } else if ((st = crs_value_encode(core->serializer, &out, encoded, &err))) {
@@ -606,13 +620,15 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
     uint32_t home = home_of(d, agent, method, msg->body);
     hold_lane(agent, concurrent);
     if (home == d->loop->index && !d->waiting && crs_fibers_available(d->fibers)) {
-        crs_call call = {.origin = d,
-                         .session = agent->id,
-                         .method = method,
-                         .id = msg->id,
-                         .request = request,
-                         .concurrent = concurrent,
-                         .body = msg->body};
+        crs_call call; /* only what run_local() reads is set */
+        call.origin = d;
+        call.session = agent->id;
+        call.method = method;
+        call.id = msg->id;
+        call.request = request;
+        call.concurrent = concurrent;
+        call.on_heap = false;
+        call.body = msg->body;
         if (crs_fiber_start(d->fibers, method->route, run_local, &call) == CEREUS_OK)
             return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
     }

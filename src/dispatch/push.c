@@ -10,7 +10,8 @@ cereus_status crs_push_body(cereus_ctx *ctx, const cereus_value *value, cereus_s
         *ret_body = value->raw;
         return CEREUS_OK;
     }
-    cereus_error err = {0};
+    cereus_error err;
+    err.status = CEREUS_OK;
     d->encoded.len = 0;
     cereus_status st = crs_value_encode(d->core->serializer, value, &d->encoded, &err);
     if (st) {
