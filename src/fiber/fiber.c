@@ -178,6 +178,14 @@ static void resume(crs_fiber *f)
     fibers->free_list = f;
 }
 
+/** To be resumed at the end of the turn. */
+static void make_ready(crs_fiber *f)
+{
+    f->state = FIBER_READY;
+    crs_list_push(&f->fibers->ready, &f->link);
+    crs_loop_again(f->fibers->loop);
+}
+
 /* ---- the pool ---- */
 
 static bool run_ready(void *user)
@@ -341,8 +349,7 @@ cereus_status crs_fiber_start(crs_fibers *fibers, const char *name, crs_fiber_fn
     crs_list_push(&fibers->alive, &f->alive);
     fibers->alive_count++;
     if (fibers->current) {
-        f->state = FIBER_READY;
-        crs_list_push(&fibers->ready, &f->link);
+        make_ready(f);
     } else {
         resume(f);
     }
@@ -407,8 +414,7 @@ void crs_fiber_wake(crs_fiber *fiber, cereus_status status)
         return;
     crs_loop_timer_stop(fiber->fibers->loop, &fiber->timer);
     fiber->woken = status;
-    fiber->state = FIBER_READY;
-    crs_list_push(&fiber->fibers->ready, &fiber->link);
+    make_ready(fiber);
 }
 
 void crs_fiber_cancel(crs_fiber *fiber)

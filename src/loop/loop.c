@@ -38,7 +38,7 @@ static void drain_mail(crs_loop *loop)
 static void on_wake(uv_async_t *handle)
 {
     crs_loop *loop = handle->data;
-    loop->now_ms = uv_now(&loop->uv);
+    crs_loop_update_now(loop);
     drain_mail(loop);
 }
 
@@ -47,7 +47,7 @@ static void arm_timer(crs_loop *loop);
 static void on_timer(uv_timer_t *handle)
 {
     crs_loop *loop = handle->data;
-    loop->now_ms = uv_now(&loop->uv);
+    crs_loop_update_now(loop);
     loop->timer_due_ms = UINT64_MAX;
     crs_timers_run(&loop->timers, loop->now_ms);
     arm_timer(loop);
@@ -56,14 +56,14 @@ static void on_timer(uv_timer_t *handle)
 static void arm_timer(crs_loop *loop)
 {
     uint64_t next = crs_timers_next_ms(&loop->timers);
-    if (next == loop->timer_due_ms)
+    if (next == loop->timer_due_ms && !loop->clock) /* a test's clock may have jumped since */
         return;
     loop->timer_due_ms = next;
     if (next == UINT64_MAX) {
         uv_timer_stop(&loop->timer);
         return;
     }
-    uint64_t now = uv_now(&loop->uv);
+    uint64_t now = loop->clock ? loop->now_ms : uv_now(&loop->uv);
     uv_timer_start(&loop->timer, on_timer, next > now ? next - now : 0, 0);
 }
 
@@ -76,8 +76,10 @@ static void on_prepare(uv_prepare_t *handle)
 {
     crs_loop *loop = handle->data;
     bool more = false;
+    loop->again = false;
     for (size_t i = 0; i < loop->hook_count; i++)
         more |= loop->hooks[i].fn(loop->hooks[i].user);
+    more |= loop->again;
     if (more != (bool)uv_is_active((uv_handle_t *)&loop->idle)) {
         if (more)
             uv_idle_start(&loop->idle, on_idle);
@@ -85,6 +87,15 @@ static void on_prepare(uv_prepare_t *handle)
             uv_idle_stop(&loop->idle);
     }
     arm_timer(loop);
+}
+
+static uint64_t unix_now_ms(const crs_loop *loop)
+{
+    if (loop->clock)
+        return (uint64_t)loop->clock(CLOCK_REALTIME, loop->clock_user);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cereus_error *err)
@@ -104,6 +115,8 @@ cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cer
     }
     loop->read_buf = read_buf;
     loop->log = opt->log;
+    loop->clock = opt->clock;
+    loop->clock_user = opt->clock_user;
     loop->index = opt->index;
     loop->mail_capacity = opt->mailbox_capacity;
     loop->timer_due_ms = UINT64_MAX;
@@ -113,10 +126,8 @@ cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cer
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_idle_init(&loop->uv, &loop->idle);
     uv_prepare_start(&loop->prepare, on_prepare);
-    loop->now_ms = uv_now(&loop->uv);
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    loop->unix_base_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 - loop->now_ms;
+    crs_loop_update_now(loop);
+    loop->unix_base_ms = unix_now_ms(loop) - loop->now_ms;
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
     if (rc) {
         crs_loop_free(loop);
@@ -138,7 +149,8 @@ crs_loop *crs_loop_free(crs_loop *loop)
     if (!loop)
         return NULL;
     crs_loop *was = crs_loop_enter(loop);
-    drain_mail(loop);
+    while (atomic_load_explicit(&loop->mail, memory_order_relaxed)) /* mail may post more */
+        drain_mail(loop);
     uv_walk(&loop->uv, close_handle, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT); /* close callbacks */
     int rc = uv_loop_close(&loop->uv);
@@ -155,12 +167,22 @@ void crs_loop_run(crs_loop *loop)
     crs_loop *was = crs_loop_enter(loop);
     loop->stopping = false;
     uv_update_time(&loop->uv);
-    loop->now_ms = uv_now(&loop->uv);
+    crs_loop_update_now(loop);
     while (!loop->stopping) {
         uv_run(&loop->uv, UV_RUN_ONCE);
-        loop->now_ms = uv_now(&loop->uv);
+        crs_loop_update_now(loop);
     }
     crs_loop_enter(was);
+}
+
+void crs_loop_turn(crs_loop *loop)
+{
+    crs_loop_assert_current(loop);
+    uv_update_time(&loop->uv);
+    crs_loop_update_now(loop);
+    arm_timer(loop);
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    crs_loop_update_now(loop);
 }
 
 void crs_loop_stop(crs_loop *loop)

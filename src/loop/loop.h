@@ -34,23 +34,28 @@ typedef struct crs_loop_options {
     uint32_t index;          /* 0.. of the app's loops */
     size_t mailbox_capacity; /* items that may wait, 1.. */
     crs_log *log;            /* borrowed */
+    crs_log_clock_fn *clock; /* NULL: the system's; a test brings its own and moves it at will */
+    void *clock_user;
 } crs_loop_options;
 
 struct crs_loop {
     uv_loop_t uv;
-    crs_timers timers;     /* loop */
-    crs_counters counters; /* written by the loop, read by any */
-    crs_log *log;          /* set once by new() */
-    uint32_t index;        /* set once by new() */
-    uint64_t now_ms;       /* loop: monotonic, as of this turn */
-    uint64_t unix_base_ms; /* set once: now_ms + this is Unix time */
-    uint8_t *read_buf;     /* loop: CRS_READ_BUFFER_LEN bytes that whoever reads a socket uses */
+    crs_timers timers;       /* loop */
+    crs_counters counters;   /* written by the loop, read by any */
+    crs_log *log;            /* set once by new() */
+    uint32_t index;          /* set once by new() */
+    crs_log_clock_fn *clock; /* set once by new(); NULL: libuv's */
+    void *clock_user;        /* set once by new() */
+    uint64_t now_ms;         /* loop: monotonic, as of this turn */
+    uint64_t unix_base_ms;   /* set once: now_ms + this is Unix time */
+    uint8_t *read_buf;       /* loop: CRS_READ_BUFFER_LEN bytes that whoever reads a socket uses */
 
     uv_async_t wake;
     uv_timer_t timer;
     uint64_t timer_due_ms; /* loop: what `timer` is set to; UINT64_MAX: stopped */
     uv_prepare_t prepare;
     uv_idle_t idle; /* active while a hook has work left */
+    bool again;     /* loop: a hook got work after it ran */
     struct {
         crs_turn_fn *fn;
         void *user;
@@ -67,10 +72,13 @@ struct crs_loop {
 
 /** Make a loop; it does not run yet. @return CEREUS_OK; CEREUS_E_NOMEM; CEREUS_E_IO. Ownership: gives. Thread: any. */
 cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cereus_error *err);
-/** End a loop whose thread has been joined. Mail that still waits is run first. Returns NULL. */
+/** End a loop whose thread has been joined. Mail that still waits is run first, and what that posts. Returns NULL. */
 crs_loop *crs_loop_free(crs_loop *loop);
 /** Serve until crs_loop_stop(); the calling thread becomes the loop's. */
 void crs_loop_run(crs_loop *loop);
+/** One turn without sleeping, for tests: the loop sees the time that its clock shows now, runs what is due and ready, and
+ * its hooks. Mail is taken after the hooks. Thread: loop. */
+void crs_loop_turn(crs_loop *loop);
 /** Make run() return after this turn. Thread: loop. */
 void crs_loop_stop(crs_loop *loop);
 
@@ -88,7 +96,14 @@ static inline bool crs_loop_is_current(const crs_loop *loop)
 
 #define crs_loop_assert_current(loop) CRS_ASSERT(crs_loop_is_current(loop))
 
-/** Seconds since 1970 as of this turn. Thread: loop. */
+/** Look at the clock. Thread: loop. */
+static inline void crs_loop_update_now(crs_loop *loop)
+{
+    loop->now_ms =
+        CRS_UNLIKELY(loop->clock) ? (uint64_t)loop->clock(CLOCK_MONOTONIC, loop->clock_user) : uv_now(&loop->uv);
+}
+
+/** Milliseconds since 1970 as of this turn. Thread: loop. */
 static inline uint64_t crs_loop_unix_ms(const crs_loop *loop)
 {
     return loop->now_ms + loop->unix_base_ms;
@@ -96,6 +111,11 @@ static inline uint64_t crs_loop_unix_ms(const crs_loop *loop)
 
 /** Add a hook to the end of the turn. At most CRS_TURN_HOOKS_MAX. Thread: before run(). */
 void crs_loop_add_hook(crs_loop *loop, crs_turn_fn *fn, void *user);
+/** A hook has work: where a later hook made it, the loop takes another turn before it sleeps. Thread: loop. */
+static inline void crs_loop_again(crs_loop *loop)
+{
+    loop->again = true;
+}
 
 /**
  * Give the loop something to do, in the order of posting (per posting thread).

@@ -503,7 +503,7 @@ uint64_t crs_conn_stalled_ms(const crs_conn *conn)
 
 void crs_conn_on_writable(crs_conn *conn)
 {
-    conn->transport->loop->now_ms = uv_now(&conn->transport->loop->uv);
+    crs_loop_update_now(conn->transport->loop);
     if (conn->blocked)
         flush_queue(conn);
 }
@@ -628,7 +628,7 @@ void crs_conn_on_readable(crs_conn *conn)
 {
     crs_transport *t = conn->transport;
     crs_loop *loop = t->loop;
-    loop->now_ms = uv_now(&loop->uv);
+    crs_loop_update_now(loop);
     if (conn->state >= CRS_CONN_FLUSHING) { /* nothing more is wanted, only the end */
         ssize_t n = conn->stream->recv(conn, loop->read_buf, CRS_READ_BUFFER_LEN);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))

@@ -187,7 +187,7 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
     CRS_UNUSED(events);
     crs_listener *l = CRS_CONTAINER(handle, crs_listener, poll);
     crs_loop *loop = l->transport->loop;
-    loop->now_ms = uv_now(&loop->uv);
+    crs_loop_update_now(loop);
     if (status < 0)
         return;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
