@@ -38,6 +38,7 @@ CEREUS_MUST_USE cereus_status crs_bytes_reserve(crs_bytes *b, size_t more);
 CEREUS_MUST_USE cereus_status crs_bytes_append(crs_bytes *b, const void *data, size_t len);
 CEREUS_MUST_USE cereus_status crs_bytes_append_str(crs_bytes *b, const char *text);
 CEREUS_MUST_USE cereus_status crs_bytes_append_byte(crs_bytes *b, uint8_t byte);
+/** Append text. Errors as append; while it prints, it needs room for one byte more than the text has. */
 CEREUS_MUST_USE cereus_status crs_bytes_printf(crs_bytes *b, const char *fmt, ...) CEREUS_PRINTF(2, 3);
 
 static inline cereus_slice crs_bytes_slice(const crs_bytes *b)
