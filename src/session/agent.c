@@ -23,6 +23,7 @@ struct crs_frontend {
     crs_bytes inflated;                  /* the body of the message being handled */
     crs_bytes deflated;                  /* the body of the message being sent */
     crs_bytes answer_ok, answer_refused; /* handshake answers, built once */
+    crs_bytes answer_plain;              /* answer_ok, never compressed */
 };
 
 static const char *const reason_texts[] = {
@@ -64,11 +65,14 @@ cereus_status crs_frontend_new(crs_loop *loop, const crs_frontend_options *opt, 
     crs_bytes_init(&fe->deflated, CRS_PACKET_BODY_MAX);
     crs_bytes_init(&fe->answer_ok, CRS_PACKET_BODY_MAX);
     crs_bytes_init(&fe->answer_refused, CRS_PACKET_BODY_MAX);
+    crs_bytes_init(&fe->answer_plain, CRS_PACKET_BODY_MAX);
     fe->zlib = crs_zlib_new(opt->compress_level);
     crs_zlib *z = opt->compress ? fe->zlib : NULL;
     cereus_status st = fe->zlib ? CEREUS_OK : CEREUS_E_NOMEM;
     if (!st)
         st = crs_handshake_answer(200, opt->dict, opt->heartbeat_ms, opt->serializer, z, &fe->answer_ok);
+    if (!st)
+        st = crs_handshake_answer(200, opt->dict, opt->heartbeat_ms, opt->serializer, NULL, &fe->answer_plain);
     if (!st)
         st = crs_handshake_answer(400, opt->dict, opt->heartbeat_ms, opt->serializer, z, &fe->answer_refused);
     if (st) {
@@ -91,6 +95,7 @@ crs_frontend *crs_frontend_free(crs_frontend *fe)
     crs_bytes_fini(&fe->deflated);
     crs_bytes_fini(&fe->answer_ok);
     crs_bytes_fini(&fe->answer_refused);
+    crs_bytes_fini(&fe->answer_plain);
     crs_free(fe);
     return NULL;
 }
@@ -325,7 +330,9 @@ static void on_handshake(crs_agent *agent, cereus_slice body)
     char *exact = crs_realloc(text.data, text.len); /* it stays as long as the session: not a byte more */
     agent->handshake = exact ? exact : (char *)text.data;
     agent->state = CRS_AGENT_HANDSHAKE;
-    if (!send_bytes(agent, fe->answer_ok.data, fe->answer_ok.len))
+    agent->needs = (uint8_t)hs.needs;
+    const crs_bytes *answer = agent->needs & CRS_NEEDS_PLAIN_BODIES ? &fe->answer_plain : &fe->answer_ok;
+    if (!send_bytes(agent, answer->data, answer->len))
         crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
 }
 
@@ -426,12 +433,13 @@ static void shrink_deflated(crs_frontend *fe)
 /** Where the bytes of one data packet go. */
 typedef uint8_t *room_fn(void *target, size_t packet_len);
 
-static cereus_status write_message(crs_frontend *fe, crs_message *msg, room_fn *room_of, void *target)
+static cereus_status write_message(crs_frontend *fe, crs_message *msg, unsigned needs, room_fn *room_of, void *target)
 {
     uint8_t head[CRS_MESSAGE_HEAD_MAX];
     size_t head_len;
-    msg->compressed = deflate_body(fe, &msg->body);
-    CEREUS_TRY(crs_message_head(msg, fe->opt.dict, head, &head_len));
+    const crs_route_dict *dict = needs & CRS_NEEDS_ROUTE_TEXT ? NULL : fe->opt.dict;
+    msg->compressed = !(needs & CRS_NEEDS_PLAIN_BODIES) && deflate_body(fe, &msg->body);
+    CEREUS_TRY(crs_message_head(msg, dict, head, &head_len));
     uint8_t packet_head[CRS_PACKET_HEAD_LEN];
     CEREUS_TRY(crs_packet_head(CRS_PACKET_DATA, head_len + msg->body.len, packet_head));
     uint8_t *room = room_of(target, CRS_PACKET_HEAD_LEN + head_len + msg->body.len);
@@ -456,7 +464,7 @@ cereus_status crs_agent_respond(crs_agent *agent, uint64_t id, cereus_slice body
         return CEREUS_E_GONE;
     crs_message msg = {.type = CRS_MESSAGE_RESPONSE, .id = id, .body = body, .error = error};
     agent->pins++;
-    cereus_status st = write_message(agent->frontend, &msg, conn_room, agent->conn);
+    cereus_status st = write_message(agent->frontend, &msg, agent->needs, conn_room, agent->conn);
     if (agent->state == CRS_AGENT_CLOSED)
         st = CEREUS_E_GONE;
     else if (st == CEREUS_E_NOMEM) /* a client must not wait for an answer that never comes */
@@ -495,7 +503,7 @@ cereus_status crs_agent_push(crs_agent *agent, cereus_slice route, cereus_slice 
     CEREUS_TRY(check_outbox(agent));
     crs_message msg = {.type = CRS_MESSAGE_PUSH, .route = route, .body = body};
     agent->pins++;
-    cereus_status st = write_message(agent->frontend, &msg, conn_room, agent->conn);
+    cereus_status st = write_message(agent->frontend, &msg, agent->needs, conn_room, agent->conn);
     if (agent->state == CRS_AGENT_CLOSED)
         st = CEREUS_E_GONE;
     if (st == CEREUS_OK)
@@ -513,11 +521,32 @@ static uint8_t *frame_room(void *target, size_t packet_len)
 cereus_status crs_frontend_make_push(crs_frontend *fe, cereus_slice route, cereus_slice body, crs_frame *ret_frame)
 {
     crs_message msg = {.type = CRS_MESSAGE_PUSH, .route = route, .body = body};
-    return write_message(fe, &msg, frame_room, ret_frame);
+    return write_message(fe, &msg, 0, frame_room, ret_frame);
+}
+
+/** A client that cannot read the frame that the others share gets one of its own. */
+static cereus_status push_apart(crs_agent *agent, const crs_frame *frame)
+{
+    crs_frontend *fe = agent->frontend;
+    const uint8_t *packet = frame->buf->data + frame->ws_head;
+    size_t len = frame->buf->len - frame->ws_head - CRS_PACKET_HEAD_LEN;
+    crs_message msg;
+    CEREUS_TRY(crs_message_decode(cereus_slice_of(packet + CRS_PACKET_HEAD_LEN, len), fe->opt.dict, &msg));
+    crs_bytes body;
+    crs_bytes_init(&body, CRS_PACKET_BODY_MAX);
+    cereus_status st = CEREUS_OK;
+    if (msg.compressed && !(st = crs_zlib_inflate(fe->zlib, msg.body, &body)))
+        msg.body = crs_bytes_slice(&body);
+    if (!st)
+        st = crs_agent_push(agent, msg.route, msg.body);
+    crs_bytes_fini(&body);
+    return st;
 }
 
 cereus_status crs_agent_push_frame(crs_agent *agent, const crs_frame *frame)
 {
+    if (CRS_UNLIKELY(agent->needs))
+        return push_apart(agent, frame);
     CEREUS_TRY(check_outbox(agent));
     agent->pins++;
     cereus_status st = crs_conn_send_frame(agent->conn, frame);

@@ -110,6 +110,7 @@ struct crs_agent {
     uint32_t last_seen_s; /* Unix seconds of the last packet */
     uint8_t state;        /* crs_agent_state */
     uint8_t reason;       /* crs_close_reason, when closed */
+    uint8_t needs;        /* CRS_NEEDS_* of its client */
     bool ipv6;
     bool freeing;  /* free it when the last pin goes */
     bool binding;  /* a bind is on its way */

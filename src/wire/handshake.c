@@ -13,6 +13,7 @@
 /* Where the wanted parts are. Raw strings: between their quotes, escapes untouched; data NULL: not there. */
 typedef struct found {
     cereus_slice platform, lib_version, client_build_number, client_version;
+    cereus_slice type; /* what the JavaScript client says of itself; no member of Pitaya's, so it may be anything */
     cereus_slice user; /* an object; points into the text, or to memory of the arena once two were merged */
     size_t user_cap;   /* room at user.data; 0: it points into the text */
 } found;
@@ -96,11 +97,13 @@ static bool read_sys(crs_json_scan *s, found *f)
     const struct {
         const char *name;
         cereus_slice *raw;
+        bool free; /* may be of any kind */
     } members[] = {
-        {"platform", &f->platform},
-        {"libVersion", &f->lib_version},
-        {"clientBuildNumber", &f->client_build_number},
-        {"clientVersion", &f->client_version},
+        {"platform", &f->platform, false},
+        {"libVersion", &f->lib_version, false},
+        {"clientBuildNumber", &f->client_build_number, false},
+        {"clientVersion", &f->client_version, false},
+        {"type", &f->type, true},
     };
     bool null, end, first = true;
     if (!open_object(s, &null))
@@ -112,15 +115,18 @@ static bool read_sys(crs_json_scan *s, found *f)
         if (end)
             break;
         cereus_slice *raw = NULL;
-        for (size_t i = 0; i < CEREUS_COUNT(members) && !raw; i++)
+        bool any_kind = true;
+        for (size_t i = 0; i < CEREUS_COUNT(members) && !raw; i++) {
             raw = name_is(name, members[i].name) ? members[i].raw : NULL;
+            any_kind = !raw || members[i].free;
+        }
         if (!crs_json_skip_space(s))
             return false;
         bool ok;
         if (raw && *s->at == '"')
             ok = crs_json_skip_string(s, raw);
         else /* null leaves a member as it was, anything else is no string */
-            ok = (!raw || *s->at == 'n') && crs_json_skip_value(s, CRS_JSON_DEPTH_MAX - 2, false);
+            ok = (any_kind || *s->at == 'n') && crs_json_skip_value(s, CRS_JSON_DEPTH_MAX - 2, false);
         if (!ok)
             return false;
     }
@@ -207,6 +213,33 @@ static const char *keep_string(cereus_slice raw, crs_arena *arena)
     return (const char *)text;
 }
 
+/** "4.6.2-" and the like; not the 0.3.5-release that the Go client, which has other ways, calls itself. */
+static bool is_libpitaya(cereus_slice version)
+{
+    unsigned dots = 0;
+    if (version.len == 0 || version.data[0] == '0')
+        return false;
+    for (size_t i = 0; i < version.len; i++) {
+        uint8_t c = version.data[i];
+        if (c == '-')
+            return dots == 2;
+        if (c != '.' && (c < '0' || c > '9'))
+            return false;
+        dots += c == '.';
+    }
+    return false;
+}
+
+static unsigned needs_of(cereus_slice type, cereus_slice lib_version)
+{
+    unsigned needs = 0;
+    if (type.len >= 3 && memcmp(type.data, "js-", 3) == 0)
+        needs |= CRS_NEEDS_PLAIN_BODIES;
+    if (is_libpitaya(lib_version))
+        needs |= CRS_NEEDS_ROUTE_TEXT;
+    return needs;
+}
+
 cereus_status crs_handshake_parse(cereus_slice json, crs_arena *arena, crs_handshake *ret_hs)
 {
     found f = {0};
@@ -219,6 +252,7 @@ cereus_status crs_handshake_parse(cereus_slice json, crs_arena *arena, crs_hands
         .lib_version = keep_string(f.lib_version, arena),
         .client_build_number = keep_string(f.client_build_number, arena),
         .client_version = keep_string(f.client_version, arena),
+        .needs = needs_of(f.type, f.lib_version),
         .user = f.user,
     };
     if (!hs.platform || !hs.lib_version || !hs.client_build_number || !hs.client_version)

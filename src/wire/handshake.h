@@ -7,11 +7,18 @@
 #include "wire/compress.h"
 #include "wire/route_dict.h"
 
+/** What shipped clients cannot cope with (client-protocol.md 20), told by what they say of themselves. */
+enum {
+    CRS_NEEDS_PLAIN_BODIES = 1, /* the JavaScript client cannot inflate: neither the handshake's answer nor bodies */
+    CRS_NEEDS_ROUTE_TEXT = 2,   /* libpitaya crashes on a push whose route is a dictionary code */
+};
+
 /** What a client said of itself; strings are never NULL, "" where missing, and a NUL inside one has become '?'. */
 typedef struct crs_handshake {
     const char *platform, *lib_version, *client_build_number, *client_version;
     cereus_slice
         user; /* the JSON text of "user", bad UTF-8 replaced by U+FFFD, whitespace as sent; nothing: none or null */
+    unsigned needs; /* CRS_NEEDS_* */
 } crs_handshake;
 
 /**
