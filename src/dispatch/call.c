@@ -317,7 +317,8 @@ static crs_call *make_call(crs_dispatch *d, const crs_agent *agent, const crs_me
                            bool concurrent, bool travels)
 {
     size_t uid_len = travels && agent->uid ? strlen(agent->uid) + 1 : 1;
-    size_t addr_len = travels ? strlen(agent->addr) + 1 : 1;
+    char addr[CRS_PEER_TEXT_MAX] = "";
+    size_t addr_len = travels ? strlen(crs_peer_text(&agent->peer, addr)) + 1 : 1;
     crs_call *call = crs_malloc(sizeof *call + msg->body.len + uid_len + addr_len);
     if (!call)
         return NULL;
@@ -336,7 +337,7 @@ static crs_call *make_call(crs_dispatch *d, const crs_agent *agent, const crs_me
         memcpy(at, msg->body.data, msg->body.len);
     call->body = cereus_slice_of(at, msg->body.len);
     call->uid = memcpy(at + msg->body.len, travels && agent->uid ? agent->uid : "", uid_len);
-    call->addr = memcpy(at + msg->body.len + uid_len, travels ? agent->addr : "", addr_len);
+    call->addr = memcpy(at + msg->body.len + uid_len, addr, addr_len);
     return call;
 }
 
@@ -349,8 +350,11 @@ static uint32_t home_of(crs_dispatch *d, crs_agent *agent, const crs_method *met
     case CEREUS_HOME_ONE:
         return s->home_loop;
     case CEREUS_HOME_KEY: {
-        cereus_session handle = {
-            .core = d->core, .id = agent->id, .uid = agent->uid ? agent->uid : "", .addr = agent->addr};
+        char addr[CRS_PEER_TEXT_MAX];
+        cereus_session handle = {.core = d->core,
+                                 .id = agent->id,
+                                 .uid = agent->uid ? agent->uid : "",
+                                 .addr = crs_peer_text(&agent->peer, addr)};
         uint64_t key = s->opt.key(&handle, method->decl.name, body, s->opt.key_user);
         return (uint32_t)(crs_hash_bytes(&key, sizeof key) % d->core->loop_count);
     }
@@ -660,7 +664,7 @@ static cereus_status on_handshake(crs_agent *agent, const crs_handshake *hs)
     if (!core->validators)
         return CEREUS_OK;
     crs_bytes text;
-    crs_bytes_init(&text, 1 << 20);
+    crs_bytes_init(&text, CRS_HANDSHAKE_TEXT_MAX);
     cereus_status st = crs_handshake_print(hs, &text);
     json_t *json = NULL;
     json_error_t jerr;
@@ -670,7 +674,7 @@ static cereus_status on_handshake(crs_agent *agent, const crs_handshake *hs)
         st = ((cereus_handshake_fn *)h->fn.any)(json, h->user);
         if (st)
             crs_log_debug(core->log, "handshake refused", CRS_STR("validator", h->name ? h->name : ""),
-                          CRS_STR("peer", agent->addr));
+                          CRS_STR("peer", crs_peer_text(&agent->peer, (char[CRS_PEER_TEXT_MAX]){0})));
     }
     json_decref(json);
     crs_bytes_fini(&text);
@@ -721,7 +725,8 @@ static void on_closed(crs_agent *agent, crs_close_reason reason)
     }
     ending *e = crs_malloc(sizeof *e);
     if (!e) {
-        crs_log_error(d->core->log, "close callbacks skipped: out of memory", CRS_STR("peer", agent->addr));
+        crs_log_error(d->core->log, "close callbacks skipped: out of memory",
+                      CRS_STR("peer", crs_peer_text(&agent->peer, (char[CRS_PEER_TEXT_MAX]){0})));
         crs_agent_free(agent);
         return;
     }

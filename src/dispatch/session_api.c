@@ -113,7 +113,7 @@ static cereus_status read_identity(crs_agent *agent, void *arg)
     if (!agent)
         return CEREUS_E_GONE;
     copy->uid = crs_strdup(agent->uid ? agent->uid : "");
-    copy->addr = crs_strdup(agent->addr);
+    copy->addr = crs_strdup(crs_peer_text(&agent->peer, (char[CRS_PEER_TEXT_MAX]){0}));
     return CEREUS_OK;
 }
 
@@ -122,7 +122,8 @@ static void learn_identity(cereus_session *s)
     crs_agent *agent = crs_session_agent(s);
     if (agent) {
         s->uid = agent->uid ? crs_arena_strndup(s->ctx->arena, agent->uid, strlen(agent->uid)) : NULL;
-        s->addr = crs_arena_strndup(s->ctx->arena, agent->addr, strlen(agent->addr));
+        char addr[CRS_PEER_TEXT_MAX];
+        s->addr = crs_arena_strndup(s->ctx->arena, crs_peer_text(&agent->peer, addr), strlen(addr));
     } else if (!crs_session_is_local(s)) {
         cereus_session copy = {0};
         if (on_session(s->ctx, s, read_identity, &copy) == CEREUS_OK) {
@@ -384,7 +385,7 @@ static json_t *data_of(crs_agent *agent)
     if (!agent->data) {
         agent->data = json_object();
         if (agent->data && agent->handshake)
-            json_object_set_new(agent->data, "ipversion", json_string(agent->ipv6 ? "ipv6" : "ipv4"));
+            json_object_set_new(agent->data, "ipversion", json_string(agent->peer.ipv6 ? "ipv6" : "ipv4"));
     }
     return agent->data;
 }
@@ -502,11 +503,17 @@ cereus_status cereus_session_set_data(cereus_ctx *ctx, cereus_session *session, 
 static cereus_status get_handshake(crs_agent *agent, void *arg)
 {
     data_access *a = arg;
-    if (!agent || !agent->handshake)
+    crs_handshake hs;
+    if (!agent || !crs_agent_handshake(agent, &hs))
         return CEREUS_E_GONE;
+    crs_bytes text;
+    crs_bytes_init(&text, CRS_HANDSHAKE_TEXT_MAX);
+    cereus_status st = crs_handshake_print(&hs, &text);
     json_error_t err;
-    a->value = crs_json_parse(cereus_slice_str(agent->handshake), 0, &err);
-    return a->value ? CEREUS_OK : CEREUS_E_NOMEM; /* it was JSON when the client came */
+    if (!st && !(a->value = crs_json_parse(crs_bytes_slice(&text), 0, &err)))
+        st = CEREUS_E_NOMEM; /* it was JSON when the client came */
+    crs_bytes_fini(&text);
+    return st;
 }
 
 struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_session *session)

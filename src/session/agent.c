@@ -12,7 +12,7 @@ static void on_timer(crs_timer *timer);
 static const crs_conn_ops conn_ops = {
     .on_packet = on_packet, .on_blocked = on_blocked, .on_drained = on_drained, .on_end = on_end};
 
-enum { HANDSHAKE_MEMORY_MAX = 1 << 20 };
+enum { HANDSHAKE_MEMORY_MAX = 1 << 20 }; /* for parsing one */
 
 struct crs_frontend {
     crs_loop *loop;
@@ -157,8 +157,7 @@ void crs_frontend_on_open(crs_conn *conn, void *frontend)
     agent->frontend = fe;
     agent->conn = conn;
     agent->close_tail = &agent->close_hooks;
-    agent->ipv6 = crs_conn_is_ipv6(conn);
-    crs_conn_remote_addr(conn, agent->addr, sizeof agent->addr);
+    agent->peer = *crs_conn_peer(conn);
     agent->last_seen_s = (uint32_t)(crs_loop_unix_ms(fe->loop) / 1000);
     agent->tick_ms = fe->loop->now_ms + fe->opt.heartbeat_ms;
     agent->deadline_ms = fe->loop->now_ms + fe->opt.handshake_timeout_ms;
@@ -207,7 +206,8 @@ static void finish(crs_agent *agent, crs_close_reason reason)
     count_reason(&fe->loop->counters, reason);
     CRS_COUNT(&fe->loop->counters, sessions_closed);
     crs_log_debug(fe->loop->log, "session closed", CRS_STR("reason", crs_close_reason_text(reason)),
-                  CRS_STR("uid", agent->uid ? agent->uid : ""), CRS_STR("peer", agent->addr));
+                  CRS_STR("uid", agent->uid ? agent->uid : ""),
+                  CRS_STR("peer", crs_peer_text(&agent->peer, (char[CRS_PEER_TEXT_MAX]){0})));
     fe->opt.ops->on_closed(agent, reason);
 }
 
@@ -310,25 +310,58 @@ static void refuse_handshake(crs_agent *agent)
     crs_agent_close(agent, CRS_CLOSE_HANDSHAKE_REFUSED);
 }
 
+/** Four strings and the text of "user" in one block of their size: it stays as long as the session. */
+static char *pack_handshake(const crs_handshake *hs)
+{
+    const char *texts[] = {hs->platform, hs->lib_version, hs->client_build_number, hs->client_version};
+    size_t len = hs->user.len + 1;
+    for (size_t i = 0; i < CEREUS_COUNT(texts); i++)
+        len += strlen(texts[i]) + 1;
+    char *block = crs_malloc(len);
+    char *at = block;
+    for (size_t i = 0; block && i < CEREUS_COUNT(texts); i++)
+        at = stpcpy(at, texts[i]) + 1;
+    if (block && hs->user.len)
+        memcpy(at, hs->user.data, hs->user.len);
+    if (block)
+        at[hs->user.len] = '\0';
+    return block;
+}
+
+bool crs_agent_handshake(const crs_agent *agent, crs_handshake *ret_hs)
+{
+    const char *at = agent->handshake;
+    if (!at)
+        return false;
+    const char *texts[4];
+    for (size_t i = 0; i < CEREUS_COUNT(texts); i++) {
+        texts[i] = at;
+        at += strlen(at) + 1;
+    }
+    *ret_hs = (crs_handshake){.platform = texts[0],
+                              .lib_version = texts[1],
+                              .client_build_number = texts[2],
+                              .client_version = texts[3],
+                              .user = *at ? cereus_slice_str(at) : (cereus_slice){0},
+                              .needs = agent->needs};
+    return true;
+}
+
 static void on_handshake(crs_agent *agent, cereus_slice body)
 {
     crs_frontend *fe = agent->frontend;
     crs_handshake hs;
-    crs_bytes text;
-    crs_bytes_init(&text, HANDSHAKE_MEMORY_MAX);
     crs_arena_reset(&fe->arena);
-    if (crs_handshake_parse(body, &fe->arena, &hs) != CEREUS_OK || fe->opt.ops->on_handshake(agent, &hs) != CEREUS_OK) {
-        refuse_handshake(agent);
-        return;
-    }
-    if (crs_handshake_print(&hs, &text) != CEREUS_OK || crs_bytes_append_byte(&text, 0) != CEREUS_OK) {
-        crs_bytes_fini(&text);
+    cereus_status st = crs_handshake_parse(body, &fe->arena, &hs);
+    char *packed = NULL;
+    if (!st)
+        st = fe->opt.ops->on_handshake(agent, &hs);
+    if (st || !(packed = pack_handshake(&hs))) {
         refuse_handshake(agent);
         return;
     }
     crs_free(agent->handshake);
-    char *exact = crs_realloc(text.data, text.len); /* it stays as long as the session: not a byte more */
-    agent->handshake = exact ? exact : (char *)text.data;
+    agent->handshake = packed;
     agent->state = CRS_AGENT_HANDSHAKE;
     agent->needs = (uint8_t)hs.needs;
     const crs_bytes *answer = agent->needs & CRS_NEEDS_PLAIN_BODIES ? &fe->answer_plain : &fe->answer_ok;
@@ -492,7 +525,8 @@ static cereus_status check_outbox(crs_agent *agent)
     }
     static crs_log_limiter limiter;
     crs_log_limited(fe->loop->log, CEREUS_LOG_WARN, &limiter, "slow client disconnected",
-                    CRS_STR("uid", agent->uid ? agent->uid : ""), CRS_STR("peer", agent->addr),
+                    CRS_STR("uid", agent->uid ? agent->uid : ""),
+                    CRS_STR("peer", crs_peer_text(&agent->peer, (char[CRS_PEER_TEXT_MAX]){0})),
                     CRS_UINT("queued_bytes", crs_conn_out_len(agent->conn)));
     crs_agent_close(agent, CRS_CLOSE_OUTBOX_FULL);
     return CEREUS_E_GONE;

@@ -95,7 +95,7 @@ struct crs_agent {
     cereus_session_id id;
     char *uid;           /* NULL: not bound */
     struct json_t *data; /* NULL: nothing but `ipversion` */
-    char *handshake;     /* what the client said, as JSON; NULL: nothing yet */
+    char *handshake;     /* what the client said, packed: crs_agent_handshake(); NULL: nothing yet */
     crs_close_hook *close_hooks, **close_tail;
     /* the layer above: messages that wait for their turn, and what runs */
     void *lane_head, *lane_tail;
@@ -111,12 +111,13 @@ struct crs_agent {
     uint8_t state;        /* crs_agent_state */
     uint8_t reason;       /* crs_close_reason, when closed */
     uint8_t needs;        /* CRS_NEEDS_* of its client */
-    bool ipv6;
-    bool freeing;  /* free it when the last pin goes */
-    bool binding;  /* a bind is on its way */
-    char addr[56]; /* remote */
+    bool freeing;         /* free it when the last pin goes */
+    bool binding;         /* a bind is on its way */
+    crs_peer peer;
 };
 
+/** What the client said in its handshake, pointing into the agent. False: nothing yet. */
+bool crs_agent_handshake(const crs_agent *agent, crs_handshake *ret_hs);
 /** Give back a pin (`pins++`); frees the agent if that was asked for meanwhile. */
 void crs_agent_unpin(crs_agent *agent);
 /** Frees an agent that has closed. */

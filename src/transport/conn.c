@@ -82,8 +82,7 @@ static void destroy(crs_conn *conn)
         return;
     conn->state = CRS_CONN_CLOSED;
     crs_list_remove(&conn->dirty_link);
-    crs_list_remove(&conn->resume_link);
-    crs_list_remove(&conn->deadline_link);
+    crs_list_remove(&conn->link);
     conn->stream->destroy(conn);
 }
 
@@ -91,20 +90,20 @@ void crs_transport_abort_unowned(crs_transport *t)
 {
     crs_list *l;
     while ((l = crs_list_pop(&t->opening)))
-        destroy(CRS_CONTAINER(l, crs_conn, deadline_link));
+        destroy(CRS_CONTAINER(l, crs_conn, link));
     while ((l = crs_list_pop(&t->flushing)))
-        destroy(CRS_CONTAINER(l, crs_conn, deadline_link));
+        destroy(CRS_CONTAINER(l, crs_conn, link));
     while ((l = crs_list_pop(&t->lingering)))
-        destroy(CRS_CONTAINER(l, crs_conn, deadline_link));
+        destroy(CRS_CONTAINER(l, crs_conn, link));
 }
 
 /** Put @p conn on a list whose members all wait equally long, so that it stays sorted. */
 static void set_deadline(crs_conn *conn, crs_list *list, uint64_t wait_ms)
 {
     crs_transport *t = conn->transport;
-    crs_list_remove(&conn->deadline_link);
+    crs_list_remove(&conn->link);
     conn->deadline_ms = t->loop->now_ms + wait_ms;
-    crs_list_push(list, &conn->deadline_link);
+    crs_list_push(list, &conn->link);
     if ((!crs_timer_running(&t->sweep) || t->sweep.due_ms > conn->deadline_ms) &&
         crs_loop_timer_start(t->loop, &t->sweep, wait_ms) != CEREUS_OK)
         destroy(conn); /* without a deadline it might stay for ever */
@@ -113,7 +112,7 @@ static void set_deadline(crs_conn *conn, crs_list *list, uint64_t wait_ms)
 static uint64_t sweep_list(crs_transport *t, crs_list *list)
 {
     while (!crs_list_empty(list)) {
-        crs_conn *conn = CRS_CONTAINER(list->next, crs_conn, deadline_link);
+        crs_conn *conn = CRS_CONTAINER(list->next, crs_conn, link);
         if (conn->deadline_ms > t->loop->now_ms)
             return conn->deadline_ms - t->loop->now_ms;
         if (conn->state == CRS_CONN_OPENING)
@@ -142,8 +141,7 @@ void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *strea
     conn->transport = t;
     conn->state = CRS_CONN_OPENING;
     crs_list_init(&conn->dirty_link);
-    crs_list_init(&conn->resume_link);
-    crs_list_init(&conn->deadline_link);
+    crs_list_init(&conn->link);
     t->count++;
     if (framing == CRS_FRAMING_WEBSOCKET)
         set_deadline(conn, &t->opening, t->opt.opening_timeout_ms);
@@ -151,7 +149,7 @@ void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *strea
 
 void crs_conn_opened(crs_conn *conn)
 {
-    crs_list_remove(&conn->deadline_link);
+    crs_list_remove(&conn->link);
     conn->state = CRS_CONN_OPEN;
     conn->transport->opt.on_open(conn, conn->transport->opt.on_open_user);
 }
@@ -226,8 +224,7 @@ void crs_conn_close(crs_conn *conn, bool flush)
     conn->owner = NULL;
     if (conn->state >= CRS_CONN_FLUSHING && (flush || conn->state == CRS_CONN_CLOSED))
         return;
-    crs_list_remove(&conn->resume_link);
-    crs_list_remove(&conn->deadline_link);
+    crs_list_remove(&conn->link);
     if (!flush) {
         discard_output(conn);
         destroy(conn);
@@ -259,20 +256,21 @@ crs_transport *crs_conn_transport(const crs_conn *conn)
     return conn->transport;
 }
 
-bool crs_conn_is_ipv6(const crs_conn *conn)
+const crs_peer *crs_conn_peer(const crs_conn *conn)
 {
-    return conn->ipv6;
+    return &conn->peer;
 }
 
-void crs_conn_remote_addr(const crs_conn *conn, char *out, size_t cap)
+const char *crs_peer_text(const crs_peer *peer, char out[CRS_PEER_TEXT_MAX])
 {
     char ip[INET6_ADDRSTRLEN];
-    if (!conn->port)
-        snprintf(out, cap, "memory");
-    else if (conn->ipv6)
-        snprintf(out, cap, "[%s]:%u", inet_ntop(AF_INET6, conn->addr, ip, sizeof ip), conn->port);
+    if (!peer->port)
+        snprintf(out, CRS_PEER_TEXT_MAX, "memory");
+    else if (peer->ipv6)
+        snprintf(out, CRS_PEER_TEXT_MAX, "[%s]:%u", inet_ntop(AF_INET6, peer->addr, ip, sizeof ip), peer->port);
     else
-        snprintf(out, cap, "%s:%u", inet_ntop(AF_INET, conn->addr, ip, sizeof ip), conn->port);
+        snprintf(out, CRS_PEER_TEXT_MAX, "%s:%u", inet_ntop(AF_INET, peer->addr, ip, sizeof ip), peer->port);
+    return out;
 }
 
 /* ---- output ---- */
@@ -601,7 +599,7 @@ static void handle_input(crs_conn *conn, uint8_t *data, size_t len)
         keep_part(conn, NULL, 0);
         crs_list_remove(&conn->dirty_link);
         flush_queue(conn); /* goes on to linger */
-        if (conn->state == CRS_CONN_FLUSHING && crs_list_empty(&conn->deadline_link))
+        if (conn->state == CRS_CONN_FLUSHING && crs_list_empty(&conn->link))
             set_deadline(conn, &t->flushing, t->opt.flush_timeout_ms);
         return;
     }
@@ -667,8 +665,8 @@ void crs_conn_on_readable(crs_conn *conn)
 
 void crs_conn_resume(crs_conn *conn)
 {
-    if (conn->paused && conn->state == CRS_CONN_OPEN && crs_list_empty(&conn->resume_link))
-        crs_list_push(&conn->transport->resuming, &conn->resume_link);
+    if (conn->paused && conn->state == CRS_CONN_OPEN && crs_list_empty(&conn->link))
+        crs_list_push(&conn->transport->resuming, &conn->link);
 }
 
 bool crs_conn_paused(const crs_conn *conn)
@@ -702,7 +700,7 @@ static bool end_of_turn(void *user)
         batch.next->prev = batch.prev->next = &batch;
         crs_list_init(&t->resuming);
         while ((l = crs_list_pop(&batch)))
-            resume_input(CRS_CONTAINER(l, crs_conn, resume_link));
+            resume_input(CRS_CONTAINER(l, crs_conn, link));
     }
     for (int i = 0; i < CRS_FLUSH_SLICE && (l = crs_list_pop(&t->dirty)); i++)
         flush_queue(CRS_CONTAINER(l, crs_conn, dirty_link));

@@ -37,6 +37,18 @@ typedef enum crs_conn_end {
     CRS_END_TOO_LONG,  /* a packet over the limit */
 } crs_conn_end;
 
+/** Who is at the other end, small enough to be kept by thousands. */
+typedef struct crs_peer {
+    uint8_t addr[16]; /* network order; IPv4 in the first four */
+    uint16_t port;    /* host order; 0: no network address */
+    bool ipv6;
+} crs_peer;
+
+enum { CRS_PEER_TEXT_MAX = 56 };
+
+/** "127.0.0.1:3250", "[::1]:3250", "memory". Returns @p out. */
+const char *crs_peer_text(const crs_peer *peer, char out[CRS_PEER_TEXT_MAX]);
+
 /** What the owner of a connection is told. Any of them may close the connection. */
 typedef struct crs_conn_ops {
     /** A packet is there; @p body may be changed in place and is good until this returns. */
@@ -111,10 +123,8 @@ bool crs_conn_paused(const crs_conn *conn);
 /** End it; the owner is forgotten at once. @p flush: after what is queued has gone out; else now. */
 void crs_conn_close(crs_conn *conn, bool flush);
 
-/** "127.0.0.1:3250", "[::1]:3250", "memory". Writes at most @p cap bytes with NUL. */
-void crs_conn_remote_addr(const crs_conn *conn, char *out, size_t cap);
-/** Does the remote address count as IPv6 (more than one colon in its text, as Pitaya decides it)? */
-bool crs_conn_is_ipv6(const crs_conn *conn);
+/** The remote address. */
+const crs_peer *crs_conn_peer(const crs_conn *conn);
 crs_transport *crs_conn_transport(const crs_conn *conn);
 
 #endif

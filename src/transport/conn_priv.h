@@ -53,18 +53,15 @@ struct crs_conn {
     size_t out_len;
     uint8_t *part; /* input that is not a whole packet yet, or not wanted yet */
     uint32_t part_len, part_cap;
-    crs_list dirty_link;    /* on the transport's `dirty` */
-    crs_list resume_link;   /* on its `resuming` */
-    crs_list deadline_link; /* on its `opening`, `flushing` or `lingering` */
-    uint64_t deadline_ms;   /* of that list */
-    uint64_t progress_ms;   /* loop time at which output last moved */
-    uint8_t state;          /* crs_conn_state */
-    bool paused;            /* the owner wants no input */
-    bool blocked;           /* the kernel took less than was offered */
-    bool eof;               /* the peer has ended its side */
-    bool ipv6;
-    uint16_t port;    /* remote, host order; 0: not a network address */
-    uint8_t addr[16]; /* remote, network order; IPv4 in the first four */
+    crs_list dirty_link;  /* on the transport's `dirty` */
+    crs_list link;        /* on its `resuming` while open, else on `opening`, `flushing` or `lingering` */
+    uint64_t deadline_ms; /* of that list */
+    uint64_t progress_ms; /* loop time at which output last moved */
+    uint8_t state;        /* crs_conn_state */
+    bool paused;          /* the owner wants no input */
+    bool blocked;         /* the kernel took less than was offered */
+    bool eof;             /* the peer has ended its side */
+    crs_peer peer;
 };
 
 struct crs_transport {

@@ -102,17 +102,17 @@ static void set_remote(crs_conn *conn, const struct sockaddr_storage *addr)
 {
     if (addr->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
-        conn->port = ntohs(in6->sin6_port);
+        conn->peer.port = ntohs(in6->sin6_port);
         if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-            memcpy(conn->addr, in6->sin6_addr.s6_addr + 12, 4);
+            memcpy(conn->peer.addr, in6->sin6_addr.s6_addr + 12, 4);
         } else {
-            memcpy(conn->addr, &in6->sin6_addr, 16);
-            conn->ipv6 = true;
+            memcpy(conn->peer.addr, &in6->sin6_addr, 16);
+            conn->peer.ipv6 = true;
         }
     } else if (addr->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
-        conn->port = ntohs(in->sin_port);
-        memcpy(conn->addr, &in->sin_addr, 4);
+        conn->peer.port = ntohs(in->sin_port);
+        memcpy(conn->peer.addr, &in->sin_addr, 4);
     }
 }
 

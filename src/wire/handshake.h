@@ -7,6 +7,8 @@
 #include "wire/compress.h"
 #include "wire/route_dict.h"
 
+enum { CRS_HANDSHAKE_TEXT_MAX = 1 << 20 }; /* longest text that crs_handshake_print() is asked for */
+
 /** What shipped clients cannot cope with (client-protocol.md 20), told by what they say of themselves. */
 enum {
     CRS_NEEDS_PLAIN_BODIES = 1, /* the JavaScript client cannot inflate: neither the handshake's answer nor bodies */
