@@ -2,33 +2,56 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench.h"
+#include <cereus/types.h>
 
-typedef struct command {
+#include "bench.h"
+#include "commands.h"
+
+static int version(int argc, char **argv)
+{
+    puts("cereus " CEREUS_VERSION);
+    return 0;
+}
+
+static int help(int argc, char **argv);
+
+static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *text;
-} command;
-
-static const command commands[] = {
+} commands[] = {
+    {"repl", crs_cmd_repl, "talk to a server, by hand or from a file"},
+    {"wire", crs_cmd_wire, "explain bytes of the client protocol"},
     {"bench", crs_cmd_bench, "load a server and report rate, latency and its CPU time"},
+    {"version", version, "print the version"},
+    {"help", help, "print this"},
 };
 
 static int usage(FILE *out)
 {
     fputs("usage: cereus COMMAND [options]\n\n", out);
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+    for (size_t i = 0; i < CEREUS_COUNT(commands); i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].text);
     fputs("\n`cereus COMMAND --help` tells more.\n", out);
     return out == stdout ? 0 : 2;
+}
+
+static int help(int argc, char **argv)
+{
+    return usage(stdout);
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 2)
         return usage(stderr);
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return usage(stdout);
+    if (strcmp(argv[1], "--version") == 0)
+        return version(0, NULL);
+    for (size_t i = 0; i < CEREUS_COUNT(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
-    return usage(strcmp(argv[1], "--help") == 0 ? stdout : stderr);
+    fprintf(stderr, "cereus: no command called %s\n", argv[1]);
+    return usage(stderr);
 }
