@@ -328,6 +328,8 @@ static void flush_scratch(crs_conn *conn)
     if (len == 0)
         return;
     t->scratch_len = 0;
+    if (conn->state == CRS_CONN_CLOSED)
+        return; /* its descriptor may be another's by now */
     struct iovec iov = {.iov_base = t->scratch, .iov_len = len};
     ssize_t n = conn->stream->sendv(conn, &iov, 1);
     if (n > 0)
@@ -336,7 +338,6 @@ static void flush_scratch(crs_conn *conn)
     if (sent == len)
         return;
     if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-        conn->eof = true; /* the next read tells the owner */
         crs_conn_end_by(conn, CRS_END_ERROR, false);
         return;
     }
@@ -407,8 +408,8 @@ static void flush_queue(crs_conn *conn)
     }
     if (awaited && conn->ops)
         conn->ops->on_drained(conn->owner);
-    if (conn->state == CRS_CONN_FLUSHING && conn->transport->current != conn)
-        linger(conn);
+    if (conn->state == CRS_CONN_FLUSHING && !conn->out_head && conn->transport->current != conn)
+        linger(conn); /* unless on_drained said more before it closed */
 }
 
 uint8_t *crs_conn_reserve_raw(crs_conn *conn, size_t len)
@@ -570,7 +571,8 @@ static bool keep_part(crs_conn *conn, const uint8_t *data, size_t len)
         conn->part = part;
         conn->part_cap = (uint32_t)len;
     }
-    memmove(conn->part, data, len);
+    if (data != conn->part) /* a long packet grows in place */
+        memmove(conn->part, data, len);
     conn->part_len = (uint32_t)len;
     if (conn->part_cap > 2 * len + 2 * CRS_READ_BUFFER_LEN) { /* a long packet has been here: give its room back */
         uint8_t *part = crs_realloc(conn->part, len);

@@ -69,7 +69,7 @@ static ssize_t memory_recv(crs_conn *conn, void *buf, size_t cap)
 static ssize_t memory_sendv(crs_conn *conn, const struct iovec *iov, int count)
 {
     memory_conn *c = memory_of(conn);
-    if (!c->pipe) {
+    if (!c->pipe || c->pipe->shut) {
         errno = EPIPE;
         return -1;
     }
