@@ -18,9 +18,8 @@ static void nothing_happens_before_the_loop_turns(void **state)
     assert_int_equal(w.owners[0].packets, 0);
     test_settle(&w.t);
     assert_string_equal(take_texts(pipe), "hi|");
-    char addr[20];
-    crs_conn_remote_addr(w.owners[0].conn, addr, sizeof addr);
-    assert_string_equal(addr, "memory");
+    char text[CRS_PEER_TEXT_MAX];
+    assert_string_equal(crs_peer_text(crs_conn_peer(w.owners[0].conn), text), "memory");
     crs_pipe_free(pipe);
     world_close(&w);
 }
