@@ -102,8 +102,6 @@ struct cereus_client {
     size_t random_left;
 };
 
-static void start_attempt(cereus_client *c);
-
 /* -- clock and chance -- */
 
 static uint64_t system_now_ms(void)
