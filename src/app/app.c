@@ -43,6 +43,7 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     if (!app)
         return NULL;
     app->shutdown_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    app->signal_fd = -1;
     pthread_mutex_init(&app->mu, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -93,6 +94,8 @@ cereus_app *cereus_app_free(cereus_app *app)
     crs_free(app->id);
     if (app->shutdown_fd >= 0)
         close(app->shutdown_fd);
+    if (app->signal_fd >= 0)
+        close(app->signal_fd);
     pthread_cond_destroy(&app->changed);
     pthread_mutex_destroy(&app->mu);
     crs_free(app);
@@ -435,6 +438,16 @@ static void *loop_main(void *arg)
 
 /* ---- start ---- */
 
+static sigset_t end_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGQUIT);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
 static cereus_status find_endpoints(cereus_app *app, int *claims, cereus_error *err)
 {
     size_t count;
@@ -561,6 +574,10 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         claims[i] = -1;
     cereus_status st = apply_settings(app, err);
     raise_descriptor_limit(app);
+    sigset_t ends = end_signals();
+    app->signal_fd = signalfd(-1, &ends, SFD_CLOEXEC); /* now: players may take all other descriptors before the wait */
+    if (!st && app->signal_fd < 0)
+        st = crs_fail(err, CEREUS_E_IO, "signals: %s (more file descriptors needed? see ulimit -n)", strerror(errno));
     if (!st)
         st = find_endpoints(app, claims, err);
     if (!st)
@@ -722,24 +739,16 @@ void cereus_app_wait(cereus_app *app, bool with_signals)
 {
     if (app->state != CRS_APP_RUNNING)
         return;
-    int signal_fd = -1;
-    if (with_signals) {
-        sigset_t set;
-        sigemptyset(&set);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGQUIT);
-        sigaddset(&set, SIGTERM);
-        pthread_sigmask(SIG_BLOCK, &set, NULL);
-        signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
-    }
+    sigset_t ends = end_signals();
+    if (with_signals)
+        pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    int signal_fd = with_signals ? app->signal_fd : -1;
     struct pollfd fds[2] = {{.fd = app->shutdown_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
     while (poll(fds, signal_fd >= 0 ? 2 : 1, -1) < 0 && errno == EINTR) {
     }
     struct signalfd_siginfo info;
     if (signal_fd >= 0 && fds[1].revents && read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
         crs_log_info(&app->log, "stopping", CRS_STR("signal", strsignal((int)info.ssi_signo)));
-    if (signal_fd >= 0)
-        close(signal_fd);
     stop_loops(app);
     free_running_parts(app);
     app->state = CRS_APP_STOPPED;

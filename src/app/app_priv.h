@@ -61,6 +61,7 @@ struct cereus_app {
     cereus_started_fn *on_started;
     void *on_started_user;
     int shutdown_fd; /* eventfd: somebody wants the end */
+    int signal_fd;   /* SIGINT, SIGQUIT, SIGTERM, where they are blocked; -1 before the start */
     pthread_mutex_t mu;
     pthread_cond_t changed; /* something guarded by mu has */
 };
