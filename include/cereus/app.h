@@ -6,6 +6,7 @@
 
 #include <cereus/config.h>
 #include <cereus/handler.h>
+#include <cereus/log.h>
 #include <cereus/serializer.h>
 #include <cereus/session.h>
 
@@ -43,6 +44,10 @@ CEREUS_API void *cereus_app_user(const cereus_app *app);
 CEREUS_API cereus_status cereus_app_listen(cereus_app *app, const char *url, cereus_error *err);
 /** The @p index-th listener's actual address, "tcp://127.0.0.1:3250"; NULL: no such, or not started. Thread: any. */
 CEREUS_API const char *cereus_app_address(cereus_app *app, size_t index);
+
+/** Hand the log's lines to @p fn in place of standard error; NULL: back to that. @return CEREUS_OK; CEREUS_E_STATE: it
+ * runs already. Thread: setup. */
+CEREUS_API cereus_status cereus_app_set_log(cereus_app *app, cereus_log_fn *fn, void *user);
 
 /** Serve bodies with a serializer of the game's own; borrowed for the life of the app. Thread: setup. */
 CEREUS_API cereus_status cereus_app_set_serializer(cereus_app *app, const cereus_serializer *serializer);

@@ -158,6 +158,14 @@ const char *cereus_app_address(cereus_app *app, size_t index)
     return index < app->endpoint_count ? app->endpoints[index].text : NULL;
 }
 
+cereus_status cereus_app_set_log(cereus_app *app, cereus_log_fn *fn, void *user)
+{
+    CEREUS_TRY(check_setup(app, NULL, "the log"));
+    app->log_fn = fn;
+    app->log_user = user;
+    return CEREUS_OK;
+}
+
 cereus_status cereus_app_set_serializer(cereus_app *app, const cereus_serializer *serializer)
 {
     CEREUS_TRY(check_setup(app, NULL, "the serializer"));
@@ -532,7 +540,9 @@ static cereus_status apply_settings(cereus_app *app, cereus_error *err)
     const cereus_config *cfg = app->config;
     crs_core *core = &app->core;
     crs_log_init(&app->log, &(crs_log_options){.level = (cereus_log_level)crs_config_choice(cfg, CRS_KEY_LOG_LEVEL),
-                                               .format = (crs_log_format)crs_config_choice(cfg, CRS_KEY_LOG_FORMAT)});
+                                               .format = (crs_log_format)crs_config_choice(cfg, CRS_KEY_LOG_FORMAT),
+                                               .fn = app->log_fn,
+                                               .fn_user = app->log_user});
     for (size_t i = 0; i < crs_config_warning_count(cfg); i++)
         crs_log_warn(&app->log, "configuration", CRS_STR("warning", crs_config_warning(cfg, i)));
     if (!core->serializer) {

@@ -49,6 +49,8 @@ struct cereus_app {
     crs_app_state state;
     cereus_config *config;
     crs_log log;
+    cereus_log_fn *log_fn; /* NULL: standard error */
+    void *log_user;
     crs_core core;
     crs_groups *groups;
     crs_watchdog *watchdog;
