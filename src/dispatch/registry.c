@@ -2,6 +2,7 @@
 #include "dispatch/registry.h"
 
 #include "base/utf8.h"
+#include "wire/message.h"
 
 cereus_status crs_registry_init(crs_registry *r, const char *server_type)
 {
@@ -56,7 +57,8 @@ static bool good_name(const char *name)
     return true;
 }
 
-static cereus_status check_method(const char *service, const cereus_method *m, size_t index, cereus_error *err)
+static cereus_status check_method(const crs_registry *r, const char *service, const cereus_method *m, size_t index,
+                                  cereus_error *err)
 {
     if (!good_name(m->name))
         return crs_fail(err, CEREUS_E_INVALID, "service \"%s\": method number %zu needs a name without dots and blanks",
@@ -76,6 +78,11 @@ static cereus_status check_method(const char *service, const cereus_method *m, s
         wrong = "in and out must be a cereus_shape";
     if (wrong)
         return crs_fail(err, CEREUS_E_INVALID, "service \"%s\": method \"%s\": %s", service, m->name, wrong);
+    size_t len = strlen(r->server_type) + strlen(service) + strlen(m->name) + 2;
+    if (len > CRS_ROUTE_LEN_MAX) /* F-69: no client could say it */
+        return crs_fail(err, CEREUS_E_INVALID,
+                        "service \"%.40s\": the route of method \"%.40s\" has %zu bytes, a route may have %d", service,
+                        m->name, len, CRS_ROUTE_LEN_MAX);
     return CEREUS_OK;
 }
 
@@ -92,7 +99,7 @@ cereus_status crs_registry_add(crs_registry *r, const char *name, const cereus_m
     if (options && options->home == CEREUS_HOME_KEY && !options->key)
         return crs_fail(err, CEREUS_E_INVALID, "service \"%s\": CEREUS_HOME_KEY needs a key function", name);
     for (size_t i = 0; i < method_count; i++) {
-        CEREUS_TRY(check_method(name, &methods[i], i, err));
+        CEREUS_TRY(check_method(r, name, &methods[i], i, err));
         for (size_t j = 0; j < i; j++) {
             if (strcmp(methods[i].name, methods[j].name) == 0)
                 return crs_fail(err, CEREUS_E_EXISTS, "service \"%s\": method \"%s\" stands in the table twice", name,
