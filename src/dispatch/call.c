@@ -485,7 +485,8 @@ static void send_away(crs_dispatch *d, crs_call *call, uint32_t home)
         return;
     encode_error(d->core, NULL, CEREUS_E_FULL, &call->result);
     call->failed = true;
-    come_back(d->loop, &call->mail);
+    call->mail.run = come_back; /* by mail: the next in the lane would be refused within this call, and so on, deep */
+    crs_loop_post_reserved(d->loop, &call->mail);
 }
 
 /* ---- starting ---- */
