@@ -137,8 +137,8 @@ static bool adopt(crs_transport *t, crs_framing framing, int fd, const struct so
     }
     c->base.ws = ws;
     set_remote(&c->base, addr);
-    crs_conn_init(&c->base, t, &tcp_stream, framing);
     uv_poll_start(&c->poll, UV_READABLE, on_io);
+    crs_conn_init(&c->base, t, &tcp_stream, framing); /* which may end it at once, out of memory */
     if (framing == CRS_FRAMING_STREAM)
         crs_conn_opened(&c->base);
     return true;
