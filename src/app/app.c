@@ -539,7 +539,10 @@ static cereus_status apply_settings(cereus_app *app, cereus_error *err)
 {
     const cereus_config *cfg = app->config;
     crs_core *core = &app->core;
-    crs_log_init(&app->log, &(crs_log_options){.level = (cereus_log_level)crs_config_choice(cfg, CRS_KEY_LOG_LEVEL),
+    cereus_log_level level = CEREUS_LOG_INFO;
+    cereus_status known = cereus_log_level_parse(crs_config_text(cfg, CRS_KEY_LOG_LEVEL), &level);
+    CRS_ASSERT(known == CEREUS_OK); /* the settings have checked it */
+    crs_log_init(&app->log, &(crs_log_options){.level = level,
                                                .format = (crs_log_format)crs_config_choice(cfg, CRS_KEY_LOG_FORMAT),
                                                .fn = app->log_fn,
                                                .fn_user = app->log_user});
