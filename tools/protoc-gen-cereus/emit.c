@@ -149,7 +149,8 @@ static size_t longest_item(const char *const *items, const char *tail)
 static void put_list(writer *w, const char *head, const char *const *items, const char *tail)
 {
     size_t indent = strlen(head) + 1;
-    put(w, "%s(", head);
+    put_text(w, head);
+    put_text(w, "(");
     if (indent + longest_item(items, tail) > COLUMNS_MAX) { /* not even one beside the head */
         indent = strspn(head, " ") + 4;
         put(w, "\n%*s", (int)indent, "");
