@@ -1,0 +1,65 @@
+"""A handler generated from a .proto, for clients that speak JSON and for clients that speak Protobuf."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import cereus_wire as wire  # noqa: E402
+from cereus_behaviour import BUSY_S, main  # noqa: E402
+
+
+class Typed(unittest.TestCase):
+    def serve(self, *args):
+        self.server = subprocess.Popen([os.environ['TYPED_SERVER'], '--listen', 'tcp://127.0.0.1:0', *args],
+                                       stderr=subprocess.PIPE, text=True)
+        self.addCleanup(self.stop)
+        for line in self.server.stderr:
+            found = re.search(r'address="?tcp://([0-9.:]+)', line)
+            if found:
+                break
+        conn = wire.Conn(found.group(1))
+        self.addCleanup(conn.close)
+        self.assertEqual(conn.handshake(timeout=BUSY_S)['sys']['serializer'], self.serializer)
+        return conn
+
+    def stop(self):
+        self.server.send_signal(signal.SIGTERM)
+        rest = self.server.stderr.read()
+        self.server.stderr.close()
+        self.assertEqual(self.server.wait(30), 0, rest)
+
+    def test_json_clients_are_served(self):
+        self.serializer = 'json'
+        conn = self.serve()
+        reply = conn.call('game.try', b'{"number":7}')
+        self.assertEqual((reply.error, reply.body), (False, b'{"text":"higher","tries_left":4}'))
+        conn.send(wire.request(2, 'guess.game.try', b'{"number":42}'))
+        push, reply = conn.wait_message(BUSY_S), conn.wait_message(BUSY_S)
+        self.assertEqual((push.route, json.loads(push.body)['number']), (b'onWon', 42))
+        self.assertEqual(json.loads(reply.body), {'text': 'that is it', 'tries_left': 3})
+
+    def test_a_wrong_body_is_refused_with_the_field_named(self):
+        self.serializer = 'json'
+        conn = self.serve()
+        reply = conn.call('game.try', b'{"number":"seven"}')
+        error = json.loads(reply.body)
+        self.assertEqual((reply.error, error['code']), (True, 'PIT-400'))
+        self.assertIn('number', error['msg'])
+
+    def test_protobuf_clients_are_served_by_the_same_handler(self):
+        self.serializer = 'protobuf'
+        conn = self.serve('--serializertype', '2')
+        reply = conn.call('game.try', b'\x08\x64')
+        self.assertEqual(wire.pb_fields(reply.body), [(1, b'lower'), (2, 4)])
+        for _ in range(4):
+            conn.call('game.try', b'\x08\x01')
+        reply = conn.call('game.try', b'\x08\x2a')
+        self.assertEqual((reply.error, wire.pb_error(reply.body)['code']), (True, 'GAME-403'))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,81 @@
+"""The README's server and the guide's commands, done as a reader would: built, started, talked to.
+
+    test_docs.py ROOT BUILD
+"""
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
+
+
+def blocks(page, language):
+    """The fenced blocks of a page, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```%s\n(.*?)^```" % language, text, re.M | re.S)
+
+
+class Docs(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        for name, target in (("include", ROOT / "include"), ("build", BUILD)):
+            (self.folder / name).symlink_to(target)
+
+    def run_shell(self, command):
+        done = subprocess.run(["sh", "-ec", command], cwd=self.folder, capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_the_first_server_builds_runs_and_answers(self):
+        (self.folder / "game.c").write_text(blocks("README.md", "c")[0])
+        write = next(b for b in blocks("docs/guide/first-server.md", "sh") if "game.c" in b)
+        lines = [line for line in write.replace("\\\n", " ").splitlines()]
+        compile_line = next(line for line in lines if line.startswith("cc "))
+        run_line = next(line for line in lines if line.startswith("./game "))
+        self.run_shell(compile_line)
+        run_line = re.sub(r":\d+", ":0", run_line)  # any free port
+        game = subprocess.Popen(run_line.split(), cwd=self.folder, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(game.kill)
+        for line in game.stderr:
+            listening = re.search(r"msg=listening address=(\S+)", line)
+            if listening:
+                break
+        talk = next(b for b in blocks("docs/guide/first-server.md", "sh") if "repl" in b)
+        commands = [line[2:] for line in talk.splitlines() if line.startswith("> ")]
+        commands[0] = "connect " + listening.group(1).strip('"')
+        (self.folder / "talk").write_text("\n".join(commands) + "\n")
+        said = self.run_shell("HOME=. build/tools/cereus/cereus repl -f talk")
+        self.assertIn('{"result":"success"}', said)
+        game.send_signal(signal.SIGTERM)
+        self.assertEqual(game.wait(20), 0)
+        game.stderr.close()
+
+    def test_the_protobuf_guide_generates_by_hand(self):
+        for name in ("examples", "proto"):
+            (self.folder / name).symlink_to(ROOT / name)
+        self.run_shell(next(b for b in blocks("docs/guide/protobuf.md", "sh") if "protoc " in b))
+        self.assertIn("guess_push_on_won_group", (self.folder / "guess.cereus.h").read_text())
+
+    def test_every_page_that_is_linked_exists(self):
+        pages = ["README.md", *(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+        for page in pages:
+            for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8")):
+                target = (ROOT / page).parent / link
+                self.assertTrue(target.exists(), f"{page} links to {link}")
+
+    def test_what_the_readme_points_at_is_there(self):
+        table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Finding your way")[1]
+        for path in re.findall(r"`([a-z]+/[a-z/_.]+)`", table):
+            self.assertTrue((self.folder / path).exists() or (ROOT / path).exists(), path)
+
+
+if __name__ == "__main__":
+    os.environ.pop("CEREUS_LISTEN", None)
+    unittest.main(argv=sys.argv[:1])
