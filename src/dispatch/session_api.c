@@ -122,8 +122,9 @@ static void learn_identity(cereus_session *s)
     crs_agent *agent = crs_session_agent(s);
     if (agent) {
         s->uid = agent->uid ? crs_arena_strndup(s->ctx->arena, agent->uid, strlen(agent->uid)) : NULL;
-        char addr[CRS_PEER_TEXT_MAX];
-        s->addr = crs_arena_strndup(s->ctx->arena, crs_peer_text(&agent->peer, addr), strlen(addr));
+        char room[CRS_PEER_TEXT_MAX];
+        const char *addr = crs_peer_text(&agent->peer, room); /* first: arguments have no order */
+        s->addr = crs_arena_strndup(s->ctx->arena, addr, strlen(addr));
     } else if (!crs_session_is_local(s)) {
         cereus_session copy = {0};
         if (on_session(s->ctx, s, read_identity, &copy) == CEREUS_OK) {
@@ -170,8 +171,11 @@ typedef struct bind_request {
 
 static cereus_status run_bind_hooks(cereus_ctx *ctx, const crs_hook *h)
 {
-    for (; h; h = h->next)
+    for (; h; h = h->next) {
         CEREUS_TRY(((cereus_bind_fn *)h->fn.any)(ctx, h->user));
+        if (!crs_session_agent(ctx->session)) /* it waited; close callbacks have run, none may undo what comes now */
+            return CEREUS_E_GONE;
+    }
     return CEREUS_OK;
 }
 

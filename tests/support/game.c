@@ -215,6 +215,10 @@ struct client {
     size_t frames_len, frames_cap;
     uint64_t last_id;
     kept *kept;
+    pthread_t listener; /* of client_listen() */
+    bool listening;
+    uint8_t *heard; /* by that */
+    size_t heard_len, heard_cap;
 };
 
 void *client_keep(client *c, size_t len)
@@ -231,16 +235,25 @@ static void append(uint8_t **buf, size_t *buf_len, size_t *cap, const void *data
     if (*buf_len + len > *cap) {
         *cap = (*buf_len + len) * 2;
         *buf = realloc(*buf, *cap);
-        assert_non_null(*buf);
+        CHECK(*buf);
     }
     if (len)
         memcpy(*buf + *buf_len, data, len);
     *buf_len += len;
 }
 
+static void take(client *c, const uint8_t *data, size_t len);
+
 /** Receive something, or find out that the connection has ended. */
 static void fill(client *c)
 {
+    if (c->listening) {
+        pthread_join(c->listener, NULL);
+        c->listening = false;
+        take(c, c->heard, c->heard_len);
+        c->closed = true;
+        return;
+    }
     uint8_t chunk[65536];
     struct pollfd p = {.fd = c->fd, .events = POLLIN};
     int ready = poll(&p, 1, GAME_WAIT_S * 1000);
@@ -253,11 +266,16 @@ static void fill(client *c)
         c->closed = true;
         return;
     }
+    take(c, chunk, (size_t)n);
+}
+
+static void take(client *c, const uint8_t *data, size_t len)
+{
     if (!c->ws) {
-        append(&c->in, &c->in_len, &c->in_cap, chunk, (size_t)n);
+        append(&c->in, &c->in_len, &c->in_cap, data, len);
         return;
     }
-    append(&c->frames, &c->frames_len, &c->frames_cap, chunk, (size_t)n);
+    append(&c->frames, &c->frames_len, &c->frames_cap, data, len);
     size_t at = 0;
     for (;;) {
         crs_ws_event e;
@@ -382,6 +400,26 @@ client *client_connect_on(game *g, game_transport transport, unsigned loop)
     return NULL;
 }
 
+static void *listen_to_the_end(void *arg)
+{
+    client *c = arg;
+    for (;;) {
+        uint8_t chunk[4096];
+        ssize_t n = recv(c->fd, chunk, sizeof chunk, 0);
+        if (n <= 0)
+            break;
+        append(&c->heard, &c->heard_len, &c->heard_cap, chunk, (size_t)n);
+    }
+    shutdown(c->fd, SHUT_RDWR);
+    return NULL;
+}
+
+void client_listen(client *c)
+{
+    assert_int_equal(pthread_create(&c->listener, NULL, listen_to_the_end, c), 0);
+    c->listening = true;
+}
+
 void client_shut(client *c)
 {
     shutdown(c->fd, SHUT_RDWR);
@@ -395,8 +433,13 @@ void client_close(client *c)
             break;
         }
     }
+    if (c->listening) {
+        shutdown(c->fd, SHUT_RDWR);
+        pthread_join(c->listener, NULL);
+    }
     close(c->fd);
     crs_ws_rx_fini(&c->rx);
+    free(c->heard);
     while (c->kept) {
         kept *next = c->kept->next;
         free(c->kept);

@@ -134,6 +134,9 @@ client *client_connect_on(game *g, game_transport transport, unsigned loop);
 void client_close(client *c);
 /** Hang up, but go on living; nothing more may be sent. */
 void client_shut(client *c);
+/** Let a thread of its own read until the server closes, and hang up then, as real clients do: a server that stops waits
+ * for that. What was heard is there for client_next(), which waits for the end. Nothing more may be sent. */
+void client_listen(client *c);
 /** The session's id and its loop, asked from the server. */
 cereus_session_id client_session(client *c);
 unsigned client_loop(client *c);
