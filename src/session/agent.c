@@ -269,8 +269,10 @@ static void on_timer(crs_timer *timer)
         uint64_t unix_ms = crs_loop_unix_ms(fe->loop);
         if (crs_conn_paused(agent->conn)) /* its heartbeats wait in the kernel: it is us who do not listen */
             agent->last_seen_s = (uint32_t)(unix_ms / 1000);
-        /* client-protocol.md 5: whole seconds, so that a client which answers every second heartbeat stays */
-        if ((unix_ms - 2 * fe->opt.heartbeat_ms) / 1000 > agent->last_seen_s) {
+        /* client-protocol.md 5: whole seconds, so that a client which answers every second heartbeat stays. Seen from when
+         * the tick was due: when the loop was held up, what came meanwhile has not been read yet */
+        uint64_t due_unix_ms = unix_ms - (now - agent->tick_ms);
+        if ((due_unix_ms - 2 * fe->opt.heartbeat_ms) / 1000 > agent->last_seen_s) {
             crs_agent_close(agent, CRS_CLOSE_HEARTBEAT_TIMEOUT);
             return;
         }
