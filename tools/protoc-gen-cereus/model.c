@@ -334,6 +334,8 @@ static void add_file(gen *g, const file_proto *file)
     if (put_new(g, &g->files, file->name, file))
         stop(g, CEREUS_E_MALFORMED, "a .proto file comes twice");
     const char *c_package = c_package_of(g, file), *header = output_name(g, file->name, ".pb-c.h");
+    if (!g->status && *c_package && !crs_name_is_identifier(c_package, true))
+        stop(g, CEREUS_E_MALFORMED, "the name of a package is no identifier");
     place at = {.file = file};
     for (size_t i = 0; i < file->n_message_type && !g->status; i++) {
         const message_proto *m = file->message_type[i];
