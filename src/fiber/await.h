@@ -8,8 +8,8 @@
 /**
  * Park until @p fd is ready for @p events (UV_READABLE, UV_WRITABLE).
  * @param deadline_ms  loop time; UINT64_MAX: none
- * @return CEREUS_OK with *ret_events; CEREUS_E_TIMEOUT; CEREUS_E_CANCELLED; CEREUS_E_INVALID: cannot be polled;
- * CEREUS_E_NOMEM Thread: fiber.
+ * @return CEREUS_OK with *ret_events; CEREUS_E_TIMEOUT; CEREUS_E_CANCELLED; CEREUS_E_INVALID: cannot be polled, or
+ *         another fiber waits for it (one at a time per descriptor); CEREUS_E_NOMEM  Thread: fiber.
  */
 cereus_status crs_await_fd(crs_fiber *fiber, int fd, int events, uint64_t deadline_ms, int *ret_events);
 

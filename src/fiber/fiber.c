@@ -295,9 +295,16 @@ size_t crs_fibers_alive(const crs_fibers *fibers)
     return fibers->alive_count;
 }
 
-bool crs_fibers_available(const crs_fibers *fibers)
+bool crs_fibers_available(crs_fibers *fibers)
 {
-    return fibers->alive_count < fibers->max;
+    if (!fibers->free_list) {
+        crs_fiber *f = make_fiber(fibers);
+        if (!f)
+            return false;
+        f->free_next = NULL;
+        fibers->free_list = f;
+    }
+    return true;
 }
 
 void crs_fiber_set_name(crs_fiber *fiber, const char *name)

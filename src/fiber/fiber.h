@@ -31,8 +31,8 @@ crs_fibers *crs_fibers_free(crs_fibers *fibers);
 void crs_fibers_watch_overflow(crs_fibers *fibers);
 /** Fibers alive. */
 size_t crs_fibers_alive(const crs_fibers *fibers);
-/** Room for one more? */
-bool crs_fibers_available(const crs_fibers *fibers);
+/** Is there a stack for one more? Then the next start() succeeds. */
+bool crs_fibers_available(crs_fibers *fibers);
 
 /**
  * Run @p fn on a fiber; on the loop's own stack it runs at once until it waits or ends, else at the end of the turn.
@@ -52,7 +52,8 @@ crs_fibers *crs_fiber_pool(const crs_fiber *fiber);
 /**
  * Park the current fiber until somebody wakes it, its deadline passes or it is cancelled.
  * @param deadline_ms  loop time (now_ms); UINT64_MAX: none
- * @return what wake() said; CEREUS_E_TIMEOUT; CEREUS_E_CANCELLED (at once, too, when cancelled before)
+ * @return what wake() said; CEREUS_E_TIMEOUT; CEREUS_E_CANCELLED (at once, too, when cancelled before); CEREUS_E_NOMEM:
+ *         no memory for the deadline's timer, it did not wait
  * Thread: fiber.
  */
 cereus_status crs_fiber_wait(crs_fiber *fiber, uint64_t deadline_ms);

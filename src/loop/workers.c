@@ -37,7 +37,6 @@ static void *worker_main(void *arg)
         w->waiting--;
         pthread_mutex_unlock(&w->mu);
         job->work(job->user);
-        job->ran = true;
         crs_loop_post_reserved(job->loop, &job->done);
         pthread_mutex_lock(&w->mu);
     }
@@ -95,7 +94,6 @@ cereus_status crs_workers_submit(crs_workers *w, crs_job *job)
     bool full = w->waiting >= w->queue_max || w->threads == 0;
     if (!full) {
         job->next = NULL;
-        job->ran = false;
         *w->tail = job;
         w->tail = &job->next;
         w->waiting++;

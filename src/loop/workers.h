@@ -8,11 +8,10 @@
 typedef struct crs_workers crs_workers;
 
 typedef struct crs_job {
-    crs_mail done;            /* posted to `loop` after work() has run, or when it was dropped at the end */
+    crs_mail done;            /* posted to `loop` after work() has run; always, also at the end of the pool */
     crs_loop *loop;           /* who asked */
     void (*work)(void *user); /* Thread: a worker */
     void *user;
-    bool ran; /* set before `done` is posted */
     struct crs_job *next;
 } crs_job;
 

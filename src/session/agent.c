@@ -395,13 +395,14 @@ static crs_input on_data(crs_agent *agent, cereus_slice data)
     }
     if (msg.compressed) {
         fe->inflated.len = 0;
-        if (crs_zlib_inflate(fe->zlib, msg.body, &fe->inflated) != CEREUS_OK) {
-            crs_agent_close(agent, CRS_CLOSE_INFLATE);
-            return CRS_INPUT_MORE;
-        }
+        st = crs_zlib_inflate(fe->zlib, msg.body, &fe->inflated);
         msg.body = crs_bytes_slice(&fe->inflated);
     }
-    crs_input more = fe->opt.ops->on_message(agent, &msg);
+    crs_input more = CRS_INPUT_MORE;
+    if (st)
+        crs_agent_close(agent, CRS_CLOSE_INFLATE);
+    else
+        more = fe->opt.ops->on_message(agent, &msg);
     if (fe->inflated.cap > CRS_READ_BUFFER_LEN) /* one large body must not stay with the loop */
         crs_bytes_fini(&fe->inflated);
     return more;

@@ -101,9 +101,8 @@ static void a_fiber_started_by_a_fiber_begins_at_the_end_of_the_turn(void **stat
 static bool start_late(void *user)
 {
     world *w = user;
-    if (w->index == 0 && w->said[0] == '\0') {
+    if (w->index == 0 && w->said[0] == '\0')
         assert_int_equal(crs_fiber_start(w->fibers, "late", start_another, w), CEREUS_OK);
-    }
     return false;
 }
 
@@ -412,6 +411,12 @@ static void new_and_start_fail_cleanly_without_memory(void **state)
     assert_int_equal(crs_fiber_start(w.fibers, "f", park_for_ever, &w), CEREUS_E_FULL);
     crs_alloc_fail_at(0);
     assert_int_equal(crs_fibers_alive(w.fibers), 0);
+    crs_alloc_fail_at(1);
+    assert_false(crs_fibers_available(w.fibers));
+    assert_true(crs_fibers_available(w.fibers));
+    crs_alloc_fail_at(1); /* what is said to be there is there */
+    assert_int_equal(crs_fiber_start(w.fibers, "f", see_no_memory, &(size_t){0}), CEREUS_OK);
+    crs_alloc_fail_at(0);
     assert_int_equal(crs_fiber_start(w.fibers, "f", sleep_a_little, &w), CEREUS_OK);
     test_pass(&w.t, 50);
     world_close(&w);

@@ -71,7 +71,6 @@ static void work(void *user)
 static void on_done(crs_loop *loop, crs_mail *mail)
 {
     task *t = CRS_CONTAINER(CRS_CONTAINER(mail, crs_job, done), task, job);
-    assert_true(t->job.ran);
     assert_true(crs_loop_is_current(loop));
     if (++t->w->done == t->w->all)
         crs_loop_stop(loop);
