@@ -364,6 +364,18 @@ static uint32_t home_of(crs_dispatch *d, crs_agent *agent, const crs_method *met
 
 static void start_next(crs_dispatch *d, crs_agent *agent);
 
+/** Run the next message of the lane, unless a call holds it. A client that does not take its answers gets no more made:
+ * a few bytes that wait can ask for very many. */
+static void go_on(crs_dispatch *d, crs_agent *agent)
+{
+    if (agent->running || !agent->lane_head)
+        return;
+    if (crs_agent_clogged(agent))
+        crs_conn_tell_drained(agent->conn);
+    else
+        start_next(d, agent);
+}
+
 /** The message that held the lane (or passed by) has been handled. */
 static void call_finished(crs_dispatch *d, cereus_session_id session, bool concurrent)
 {
@@ -375,8 +387,7 @@ static void call_finished(crs_dispatch *d, cereus_session_id session, bool concu
     else
         agent->running = false;
     agent->pins++; /* what is sent may find out that the client has gone */
-    if (!agent->running && agent->lane_head)
-        start_next(d, agent);
+    go_on(d, agent);
     if (agent->state != CRS_AGENT_CLOSED)
         relieve(d, agent);
     crs_agent_unpin(agent);
@@ -653,7 +664,12 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
 
 static void on_drained(crs_agent *agent)
 {
-    relieve(crs_frontend_user(agent->frontend), agent);
+    crs_dispatch *d = crs_frontend_user(agent->frontend);
+    agent->pins++;
+    go_on(d, agent);
+    if (agent->state != CRS_AGENT_CLOSED)
+        relieve(d, agent);
+    crs_agent_unpin(agent);
 }
 
 /* ---- handshakes and ends ---- */

@@ -401,7 +401,8 @@ static void flush_queue(crs_conn *conn)
             return;
         }
     }
-    bool awaited = conn->blocked || conn->paused;
+    bool awaited = conn->blocked || conn->paused || conn->tell_drained;
+    conn->tell_drained = false;
     if (conn->blocked) {
         conn->blocked = false;
         conn->stream->want(conn, !conn->paused, false);
@@ -669,6 +670,11 @@ void crs_conn_resume(crs_conn *conn)
 {
     if (conn->paused && conn->state == CRS_CONN_OPEN && crs_list_empty(&conn->link))
         crs_list_push(&conn->transport->resuming, &conn->link);
+}
+
+void crs_conn_tell_drained(crs_conn *conn)
+{
+    conn->tell_drained = true;
 }
 
 bool crs_conn_paused(const crs_conn *conn)

@@ -60,6 +60,7 @@ struct crs_conn {
     uint8_t state;        /* crs_conn_state */
     bool paused;          /* the owner wants no input */
     bool blocked;         /* the kernel took less than was offered */
+    bool tell_drained;    /* the owner waits for the output to go out */
     bool eof;             /* the peer has ended its side */
     crs_peer peer;
 };
