@@ -80,7 +80,8 @@ CEREUS_API void cereus_app_on_started(cereus_app *app, cereus_started_fn *fn, vo
 /** A piece of game code of its own, on a fiber. */
 typedef void cereus_task_fn(cereus_ctx *ctx, void *user);
 /**
- * Run @p fn as a task on the home of @p service ("" or NULL: any loop), as soon as the app runs.
+ * Run @p fn as a task on the home of @p service ("" or NULL: any loop). Tasks given before the start have run, to their
+ * end or first wait, before anybody can connect.
  * @return CEREUS_OK: it will run, or be dropped when the app stops first; CEREUS_E_NOT_FOUND: no such service;
  *         CEREUS_E_FULL; CEREUS_E_NOMEM
  * Thread: any.

@@ -418,30 +418,62 @@ static cereus_status make_loop(cereus_app *app, uint32_t index, cereus_error *er
     return st;
 }
 
-static void report_up(crs_app_loop *l, bool up)
-{
-    pthread_mutex_lock(&l->app->mu);
-    l->up = up;
-    l->failed = !up;
-    pthread_cond_broadcast(&l->app->changed);
-    pthread_mutex_unlock(&l->app->mu);
-}
-
 static void *loop_main(void *arg)
 {
     crs_app_loop *l = arg;
     cereus_app *app = l->app;
-    cereus_status st = CEREUS_OK;
     crs_loop_enter(l->loop);
     crs_fibers_watch_overflow(l->dispatch.fibers);
     crs_watchdog_add(app->watchdog, l->dispatch.fibers);
-    for (size_t i = 0; !st && i < app->endpoint_count; i++)
-        st = crs_listener_new(l->dispatch.transport, &app->endpoints[i], &l->listeners[i], &l->error);
-    report_up(l, st == CEREUS_OK);
-    crs_loop_run(l->loop); /* also after a failure: until the stop, which knows how to end it */
+    crs_loop_run(l->loop);
     crs_watchdog_remove(app->watchdog, l->dispatch.fibers);
     crs_loop_enter(NULL);
     return NULL;
+}
+
+/* ---- steps: mail from the thread that starts and stops ---- */
+
+static void step_barrier(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    pthread_mutex_lock(&l->app->mu);
+    l->barrier++;
+    pthread_cond_broadcast(&l->app->changed);
+    pthread_mutex_unlock(&l->app->mu);
+}
+
+static void send_step(cereus_app *app, crs_mail_fn *run)
+{
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (!app->loops[i].thread_started)
+            continue;
+        app->loops[i].step.run = run;
+        crs_loop_post_reserved(app->loops[i].loop, &app->loops[i].step);
+    }
+}
+
+/** Have @p run, which ends with step_barrier(), done on all loops and wait for that. */
+static void pass_steps(cereus_app *app, crs_mail_fn *run)
+{
+    unsigned want[CRS_LOOPS_MAX];
+    pthread_mutex_lock(&app->mu);
+    for (uint32_t i = 0; i < app->core.loop_count; i++)
+        want[i] = app->loops[i].barrier + 1;
+    pthread_mutex_unlock(&app->mu);
+    send_step(app, run);
+    pthread_mutex_lock(&app->mu);
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        while (app->loops[i].thread_started && app->loops[i].barrier != want[i])
+            pthread_cond_wait(&app->changed, &app->mu);
+    }
+    pthread_mutex_unlock(&app->mu);
+}
+
+/** All mail posted before now has been handled when this returns. */
+static void pass_barrier(cereus_app *app)
+{
+    pass_steps(app, step_barrier);
 }
 
 /* ---- start ---- */
@@ -507,17 +539,6 @@ static cereus_status start_threads(cereus_app *app, cereus_error *err)
             app->loops[i].thread_started = true;
     }
     pthread_sigmask(SIG_SETMASK, &was, NULL);
-    pthread_mutex_lock(&app->mu);
-    for (uint32_t i = 0; !st && i < app->core.loop_count; i++) {
-        while (!app->loops[i].up && !app->loops[i].failed)
-            pthread_cond_wait(&app->changed, &app->mu);
-        if (app->loops[i].failed) {
-            if (err)
-                *err = app->loops[i].error;
-            st = app->loops[i].error.status;
-        }
-    }
-    pthread_mutex_unlock(&app->mu);
     return st;
 }
 
@@ -579,6 +600,44 @@ static cereus_status start_parts(cereus_app *app, cereus_error *err)
     return CEREUS_OK;
 }
 
+/** What the game wants done first: each task has run, to its first wait, when this returns. */
+static void start_tasks(cereus_app *app)
+{
+    while (app->tasks) {
+        crs_app_task *t = app->tasks;
+        app->tasks = t->next;
+        if (cereus_app_spawn(app, t->service, t->fn, t->user) != CEREUS_OK)
+            crs_log_error(&app->log, "a task could not be started", CRS_STR("service", t->service));
+        crs_free(t->service);
+        crs_free(t);
+    }
+    pass_barrier(app);
+}
+
+static void step_listen(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    cereus_status st = CEREUS_OK;
+    for (size_t i = 0; !st && i < l->app->endpoint_count; i++)
+        st = crs_listener_new(l->dispatch.transport, &l->app->endpoints[i], &l->listeners[i], &l->error);
+    step_barrier(loop, mail);
+}
+
+/** Last of all: whoever connects finds a whole server. */
+static cereus_status listen_everywhere(cereus_app *app, cereus_error *err)
+{
+    pass_steps(app, step_listen);
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (app->loops[i].error.status) {
+            if (err)
+                *err = app->loops[i].error;
+            return app->loops[i].error.status;
+        }
+    }
+    return CEREUS_OK;
+}
+
 cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
 {
     CEREUS_TRY(check_setup(app, err, "anything, and it cannot be started again"));
@@ -595,8 +654,18 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         st = find_endpoints(app, claims, err);
     if (!st)
         st = start_parts(app, err);
-    if (!st && (st = start_threads(app, err)))
-        stop_loops(app);
+    if (!st) {
+        st = start_threads(app, err);
+        app->state = CRS_APP_RUNNING; /* before any code of the game runs on a loop */
+        if (!st) {
+            start_tasks(app);
+            st = listen_everywhere(app, err);
+        }
+        if (st) {
+            stop_loops(app);
+            app->state = CRS_APP_STOPPED;
+        }
+    }
     for (size_t i = 0; i < CRS_LISTENERS_MAX; i++) {
         if (claims[i] >= 0)
             close(claims[i]);
@@ -605,16 +674,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         free_running_parts(app);
         return st;
     }
-    app->state = CRS_APP_RUNNING;
     for (size_t i = 0; i < app->endpoint_count; i++)
         crs_log_info(&app->log, "listening", CRS_STR("address", app->endpoints[i].text));
-    while (app->tasks) {
-        crs_app_task *t = app->tasks;
-        app->tasks = t->next;
-        cereus_app_spawn(app, t->service, t->fn, t->user);
-        crs_free(t->service);
-        crs_free(t);
-    }
     if (app->on_started)
         app->on_started(app, app->on_started_user);
     return CEREUS_OK;
@@ -654,30 +715,10 @@ static void step_abort(crs_loop *loop, crs_mail *mail)
     crs_transport_abort_unowned(CRS_CONTAINER(mail, crs_app_loop, step)->dispatch.transport);
 }
 
-static void step_barrier(crs_loop *loop, crs_mail *mail)
-{
-    CRS_UNUSED(loop);
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
-    pthread_mutex_lock(&l->app->mu);
-    l->barrier++;
-    pthread_cond_broadcast(&l->app->changed);
-    pthread_mutex_unlock(&l->app->mu);
-}
-
 static void step_end(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(mail);
     crs_loop_stop(loop);
-}
-
-static void send_step(cereus_app *app, crs_mail_fn *run)
-{
-    for (uint32_t i = 0; i < app->core.loop_count; i++) {
-        if (!app->loops[i].thread_started)
-            continue;
-        app->loops[i].step.run = run;
-        crs_loop_post_reserved(app->loops[i].loop, &app->loops[i].step);
-    }
 }
 
 static bool all_quiet_locked(const cereus_app *app)
@@ -709,23 +750,6 @@ static bool wait_quiet(cereus_app *app, int64_t timeout_ms)
     quiet = all_quiet_locked(app);
     pthread_mutex_unlock(&app->mu);
     return quiet;
-}
-
-/** All mail posted before now has been handled when this returns. */
-static void pass_barrier(cereus_app *app)
-{
-    unsigned want[CRS_LOOPS_MAX];
-    pthread_mutex_lock(&app->mu);
-    for (uint32_t i = 0; i < app->core.loop_count; i++)
-        want[i] = app->loops[i].barrier + 1;
-    pthread_mutex_unlock(&app->mu);
-    send_step(app, step_barrier);
-    pthread_mutex_lock(&app->mu);
-    for (uint32_t i = 0; i < app->core.loop_count; i++) {
-        while (app->loops[i].thread_started && app->loops[i].barrier != want[i])
-            pthread_cond_wait(&app->changed, &app->mu);
-    }
-    pthread_mutex_unlock(&app->mu);
 }
 
 static void stop_loops(cereus_app *app)

@@ -24,8 +24,7 @@ typedef struct crs_app_loop {
     crs_listener *listeners[CRS_LISTENERS_MAX];
     pthread_t thread;
     bool thread_started;
-    cereus_error error; /* why it did not come up; guarded by app->mu */
-    bool up, failed;    /* guarded by app->mu */
+    cereus_error error; /* why it cannot listen; read after the step that tried */
     bool stopping;      /* loop */
     bool quiet;         /* guarded by app->mu: nothing lives on it any more */
     bool was_quiet;     /* loop: what `quiet` was set to */
