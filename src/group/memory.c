@@ -119,6 +119,13 @@ static cereus_status no_memory(cereus_ctx *ctx)
     return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
 }
 
+/** When something that lasts @p ttl_ms ends; UINT64_MAX: never. */
+static uint64_t expiry(cereus_ctx *ctx, uint64_t ttl_ms)
+{
+    uint64_t now = now_ms(ctx);
+    return ttl_ms < UINT64_MAX - now ? now + ttl_ms : UINT64_MAX;
+}
+
 /** Lock the table and find a group. NULL: not found, and not locked. */
 static group *lock_group(cereus_ctx *ctx, const char *name)
 {
@@ -145,7 +152,7 @@ cereus_status cereus_group_create_ttl(cereus_ctx *ctx, const char *name, uint64_
         return no_memory(ctx);
     crs_strmap_init(&g->by_uid);
     g->ttl_ms = ttl_ms;
-    g->expires_ms = now_ms(ctx) + ttl_ms;
+    g->expires_ms = expiry(ctx, ttl_ms);
     pthread_mutex_lock(&gs->mu);
     bool exists = crs_strmap_get(&gs->map, cereus_slice_str(name));
     cereus_status st = exists ? CEREUS_E_EXISTS : crs_strmap_put(&gs->map, cereus_slice_str(name), g, NULL);
@@ -167,7 +174,7 @@ cereus_status cereus_group_renew_ttl(cereus_ctx *ctx, const char *name)
     if (!g)
         return group_not_found(ctx);
     bool has = g->ttl_ms;
-    g->expires_ms = now_ms(ctx) + g->ttl_ms;
+    g->expires_ms = expiry(ctx, g->ttl_ms);
     unlock(ctx);
     return has ? CEREUS_OK : crs_ctx_error(ctx, CEREUS_E_STATE, "PIT-000", "memory group TTL not found");
 }
@@ -275,12 +282,15 @@ cereus_status cereus_group_count(cereus_ctx *ctx, const char *name, size_t *ret_
     return CEREUS_OK;
 }
 
-/** Is the guess of a member's session still right? Only its own loop knows; for others the index is asked. */
-static bool still_there(cereus_ctx *ctx, cereus_session_id id)
+/** Is the guess of a member's session still right? Only its own loop knows; for others the index is asked. The uid is
+ * compared: a bind that failed took it back from a session that may be another user's by now. */
+static bool still_there(cereus_ctx *ctx, const member *m)
 {
     crs_dispatch *d = ctx->dispatch;
-    return id && crs_session_id_loop(id) == d->loop->index &&
-           crs_session_table_find(crs_frontend_sessions(d->frontend), id);
+    if (!m->session || crs_session_id_loop(m->session) != d->loop->index)
+        return false;
+    const crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), m->session);
+    return agent && agent->uid && strcmp(agent->uid, m->uid) == 0;
 }
 
 /** Copies of the members: sessions (0: not connected) and uids, each unless NULL. The index is asked while the table is
@@ -298,7 +308,7 @@ static cereus_status snapshot(cereus_ctx *ctx, const char *name, cereus_session_
     for (size_t i = 0; ok && i < count; i++) {
         member *m = g->list[i];
         if (ids) {
-            if (!still_there(ctx, m->session))
+            if (!still_there(ctx, m))
                 m->session = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_of(m->uid, m->uid_len));
             ids[i] = m->session;
         }
@@ -330,13 +340,13 @@ static cereus_status deliver(cereus_ctx *ctx, const char *frontend_type, const c
     crs_dispatch *d = ctx->dispatch;
     cereus_slice body;
     crs_frame frame;
-    if (frontend_type && *frontend_type && strcmp(frontend_type, d->core->registry.server_type) != 0)
-        count = 0; /* a standalone server has no others: nobody is reached */
+    /* a standalone server has no others: nobody is reached there */
+    bool foreign = frontend_type && *frontend_type && strcmp(frontend_type, d->core->registry.server_type) != 0;
     CEREUS_TRY(crs_push_body(ctx, &value, &body));
     cereus_status st = crs_frontend_make_push(d->frontend, cereus_slice_str(route), body, &frame);
     if (st)
         return crs_ctx_error(ctx, st, cereus_status_code(st), cereus_status_text(st));
-    size_t failed = crs_push_to_many(ctx, &frame, ids, count, NULL);
+    size_t failed = foreign ? count : crs_push_to_many(ctx, &frame, ids, count, NULL);
     crs_buf_unref(frame.buf);
     if (failed)
         return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000",
