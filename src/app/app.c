@@ -155,7 +155,10 @@ cereus_status cereus_app_listen(cereus_app *app, const char *url, cereus_error *
 
 const char *cereus_app_address(cereus_app *app, size_t index)
 {
-    return index < app->endpoint_count ? app->endpoints[index].text : NULL;
+    pthread_mutex_lock(&app->mu);
+    const char *text = app->loops_up && index < app->endpoint_count ? app->endpoints[index].text : NULL;
+    pthread_mutex_unlock(&app->mu);
+    return text;
 }
 
 cereus_status cereus_app_set_log(cereus_app *app, cereus_log_fn *fn, void *user)
@@ -250,31 +253,9 @@ void cereus_app_on_started(cereus_app *app, cereus_started_fn *fn, void *user)
 
 /* ---- tasks and questions ---- */
 
-static crs_dispatch *home_of_service(cereus_app *app, const char *service, cereus_status *ret_status)
+/** Remember a task until the start. */
+static cereus_status keep_task_locked(cereus_app *app, const char *service, cereus_task_fn *fn, void *user)
 {
-    uint32_t loop = 0;
-    *ret_status = CEREUS_OK;
-    if (service && *service) {
-        const crs_service *s = crs_registry_service(&app->core.registry, service);
-        if (!s) {
-            *ret_status = CEREUS_E_NOT_FOUND;
-            return NULL;
-        }
-        loop = s->opt.home == CEREUS_HOME_ONE ? s->home_loop : 0;
-    }
-    return app->state == CRS_APP_RUNNING ? app->core.loops[loop % app->core.loop_count] : NULL;
-}
-
-cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user)
-{
-    cereus_status st;
-    crs_dispatch *d = home_of_service(app, service, &st);
-    if (st)
-        return st;
-    if (d)
-        return crs_dispatch_spawn(d, "task", fn, user);
-    if (app->state == CRS_APP_STOPPED)
-        return CEREUS_OK; /* dropped, as promised */
     crs_app_task *t = crs_zalloc(sizeof *t);
     if (!t || !(t->service = crs_strdup(service ? service : ""))) {
         crs_free(t);
@@ -289,24 +270,47 @@ cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task
     return CEREUS_OK;
 }
 
+cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user)
+{
+    uint32_t loop = 0;
+    if (service && *service) {
+        const crs_service *s = crs_registry_service(&app->core.registry, service);
+        if (!s)
+            return CEREUS_E_NOT_FOUND;
+        loop = s->opt.home == CEREUS_HOME_ONE ? s->home_loop : 0;
+    }
+    cereus_status st = CEREUS_OK; /* dropped, as promised, unless: */
+    pthread_mutex_lock(&app->mu); /* so that the loop is there until the task has been posted */
+    if (app->state == CRS_APP_RUNNING)
+        st = crs_dispatch_spawn(app->core.loops[loop % app->core.loop_count], "task", fn, user);
+    else if (app->state == CRS_APP_SETUP)
+        st = keep_task_locked(app, service, fn, user);
+    pthread_mutex_unlock(&app->mu);
+    return st;
+}
+
 size_t cereus_app_session_count(cereus_app *app)
 {
     size_t count = 0;
-    for (uint32_t i = 0; i < app->core.loop_count; i++)
+    pthread_mutex_lock(&app->mu); /* the loops stay while it is held */
+    for (uint32_t i = 0; i < app->loops_up; i++)
         count +=
             atomic_load_explicit(&crs_frontend_sessions(app->core.loops[i]->frontend)->count, memory_order_relaxed);
+    pthread_mutex_unlock(&app->mu);
     return count;
 }
 
 uint64_t cereus_app_counter(cereus_app *app, const char *name)
 {
     uint64_t sum = 0;
+    pthread_mutex_lock(&app->mu);
     for (size_t c = 0; crs_counter_name(c); c++) {
         if (strcmp(crs_counter_name(c), name) != 0)
             continue;
-        for (uint32_t i = 0; i < app->core.loop_count; i++)
+        for (uint32_t i = 0; i < app->loops_up; i++)
             sum += crs_counter_read(&app->core.loops[i]->loop->counters, (crs_counter)c);
     }
+    pthread_mutex_unlock(&app->mu);
     return sum;
 }
 
@@ -436,20 +440,20 @@ static void *loop_main(void *arg)
 static void step_barrier(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_PASS]);
     pthread_mutex_lock(&l->app->mu);
     l->barrier++;
     pthread_cond_broadcast(&l->app->changed);
     pthread_mutex_unlock(&l->app->mu);
 }
 
-static void send_step(cereus_app *app, crs_mail_fn *run)
+static void send_step(cereus_app *app, unsigned step, crs_mail_fn *run)
 {
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
         if (!app->loops[i].thread_started)
             continue;
-        app->loops[i].step.run = run;
-        crs_loop_post_reserved(app->loops[i].loop, &app->loops[i].step);
+        app->loops[i].steps[step].run = run;
+        crs_loop_post_reserved(app->loops[i].loop, &app->loops[i].steps[step]);
     }
 }
 
@@ -461,7 +465,7 @@ static void pass_steps(cereus_app *app, crs_mail_fn *run)
     for (uint32_t i = 0; i < app->core.loop_count; i++)
         want[i] = app->loops[i].barrier + 1;
     pthread_mutex_unlock(&app->mu);
-    send_step(app, run);
+    send_step(app, CRS_STEP_PASS, run);
     pthread_mutex_lock(&app->mu);
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
         while (app->loops[i].thread_started && app->loops[i].barrier != want[i])
@@ -544,8 +548,18 @@ static cereus_status start_threads(cereus_app *app, cereus_error *err)
 
 static void stop_loops(cereus_app *app);
 
+/** Other threads may look at @p loops_up loops from now on. */
+static void set_state(cereus_app *app, crs_app_state state, uint32_t loops_up)
+{
+    pthread_mutex_lock(&app->mu);
+    app->state = state;
+    app->loops_up = loops_up;
+    pthread_mutex_unlock(&app->mu);
+}
+
 static void free_running_parts(cereus_app *app)
 {
+    set_state(app, app->state, 0);
     app->core.workers = crs_workers_free(app->core.workers);
     app->watchdog = crs_watchdog_free(app->watchdog);
     for (uint32_t i = 0; app->loops && i < app->core.loop_count; i++)
@@ -603,9 +617,13 @@ static cereus_status start_parts(cereus_app *app, cereus_error *err)
 /** What the game wants done first: each task has run, to its first wait, when this returns. */
 static void start_tasks(cereus_app *app)
 {
-    while (app->tasks) {
-        crs_app_task *t = app->tasks;
-        app->tasks = t->next;
+    pthread_mutex_lock(&app->mu);
+    crs_app_task *tasks = app->tasks;
+    app->tasks = NULL;
+    pthread_mutex_unlock(&app->mu);
+    while (tasks) {
+        crs_app_task *t = tasks;
+        tasks = t->next;
         if (cereus_app_spawn(app, t->service, t->fn, t->user) != CEREUS_OK)
             crs_log_error(&app->log, "a task could not be started", CRS_STR("service", t->service));
         crs_free(t->service);
@@ -617,7 +635,7 @@ static void start_tasks(cereus_app *app)
 static void step_listen(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_PASS]);
     cereus_status st = CEREUS_OK;
     for (size_t i = 0; !st && i < l->app->endpoint_count; i++)
         st = crs_listener_new(l->dispatch.transport, &l->app->endpoints[i], &l->listeners[i], &l->error);
@@ -647,7 +665,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
     cereus_status st = apply_settings(app, err);
     raise_descriptor_limit(app);
     sigset_t ends = end_signals();
-    app->signal_fd = signalfd(-1, &ends, SFD_CLOEXEC); /* now: players may take all other descriptors before the wait */
+    app->signal_fd =
+        signalfd(app->signal_fd, &ends, SFD_CLOEXEC); /* now: players may take all other descriptors before the wait */
     if (!st && app->signal_fd < 0)
         st = crs_fail(err, CEREUS_E_IO, "signals: %s (more file descriptors needed? see ulimit -n)", strerror(errno));
     if (!st)
@@ -656,14 +675,14 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         st = start_parts(app, err);
     if (!st) {
         st = start_threads(app, err);
-        app->state = CRS_APP_RUNNING; /* before any code of the game runs on a loop */
+        set_state(app, CRS_APP_RUNNING, app->core.loop_count); /* before any code of the game runs on a loop */
         if (!st) {
             start_tasks(app);
             st = listen_everywhere(app, err);
         }
         if (st) {
+            set_state(app, CRS_APP_STOPPED, app->core.loop_count);
             stop_loops(app);
-            app->state = CRS_APP_STOPPED;
         }
     }
     for (size_t i = 0; i < CRS_LISTENERS_MAX; i++) {
@@ -694,25 +713,26 @@ void cereus_app_shutdown(cereus_app *app)
 static void step_close_sessions(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_STOP]);
+    crs_transport_abort_opening(l->dispatch.transport); /* else one of them would open when nobody closes it any more */
     crs_frontend_close_all(l->dispatch.frontend, CRS_CLOSE_SHUTDOWN);
     l->stopping = true; /* from now on it tells when it is quiet */
 }
 
 static void step_stop_taking(crs_loop *loop, crs_mail *mail)
 {
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, step);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_STOP]);
     for (size_t i = 0; i < l->app->endpoint_count; i++)
         l->listeners[i] = crs_listener_free(l->listeners[i]);
     crs_fibers_cancel_all(l->dispatch.fibers);
-    l->step.run = step_close_sessions; /* in the next turn: what the handlers answer now goes out first */
-    crs_loop_post_reserved(loop, &l->step);
+    mail->run = step_close_sessions; /* in the next turn: what the handlers answer now goes out first */
+    crs_loop_post_reserved(loop, mail);
 }
 
 static void step_abort(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_transport_abort_unowned(CRS_CONTAINER(mail, crs_app_loop, step)->dispatch.transport);
+    crs_transport_abort_unowned(CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_CUT])->dispatch.transport);
 }
 
 static void step_end(crs_loop *loop, crs_mail *mail)
@@ -754,10 +774,10 @@ static bool wait_quiet(cereus_app *app, int64_t timeout_ms)
 
 static void stop_loops(cereus_app *app)
 {
-    send_step(app, step_stop_taking);
+    send_step(app, CRS_STEP_STOP, step_stop_taking);
     if (!wait_quiet(app, crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT))) {
         crs_log_warn(&app->log, "stopping took longer than cereus.shutdown.timeout: connections are cut");
-        send_step(app, step_abort);
+        send_step(app, CRS_STEP_CUT, step_abort);
     }
     do { /* a handler that computes for ever holds the process here, and the watchdog names it */
         while (!wait_quiet(app, 60 * 1000))
@@ -765,7 +785,7 @@ static void stop_loops(cereus_app *app)
         pass_barrier(app);
         pass_barrier(app); /* what the first round's mail posted */
     } while (!wait_quiet(app, 0));
-    send_step(app, step_end);
+    send_step(app, CRS_STEP_PASS, step_end);
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
         if (app->loops[i].thread_started)
             pthread_join(app->loops[i].thread, NULL);
@@ -786,7 +806,7 @@ void cereus_app_wait(cereus_app *app, bool with_signals)
     struct signalfd_siginfo info;
     if (signal_fd >= 0 && fds[1].revents && read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
         crs_log_info(&app->log, "stopping", CRS_STR("signal", strsignal((int)info.ssi_signo)));
+    set_state(app, CRS_APP_STOPPED, app->core.loop_count); /* no more tasks */
     stop_loops(app);
     free_running_parts(app);
-    app->state = CRS_APP_STOPPED;
 }

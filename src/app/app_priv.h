@@ -16,6 +16,14 @@ enum { CRS_LISTENERS_MAX = 16 };
 
 typedef enum crs_app_state { CRS_APP_SETUP, CRS_APP_RUNNING, CRS_APP_STOPPED } crs_app_state;
 
+/** The mails of start and stop. A loop that a handler holds may find all of them waiting, so each is its own. */
+enum {
+    CRS_STEP_PASS, /* one at a time: somebody waits for it. At last the end */
+    CRS_STEP_STOP, /* take nobody any more, then close the sessions */
+    CRS_STEP_CUT,  /* the time is over */
+    CRS_STEPS
+};
+
 /** One loop with its thread. */
 typedef struct crs_app_loop {
     cereus_app *app;
@@ -24,13 +32,13 @@ typedef struct crs_app_loop {
     crs_listener *listeners[CRS_LISTENERS_MAX];
     pthread_t thread;
     bool thread_started;
-    cereus_error error; /* why it cannot listen; read after the step that tried */
-    bool stopping;      /* loop */
-    bool quiet;         /* guarded by app->mu: nothing lives on it any more */
-    bool was_quiet;     /* loop: what `quiet` was set to */
-    unsigned barrier;   /* guarded by app->mu: how many barriers have passed */
-    crs_mail step;      /* the mail that the stop sends, one at a time */
-    crs_timer expire;   /* groups; on the first loop */
+    cereus_error error;        /* why it cannot listen; read after the step that tried */
+    bool stopping;             /* loop */
+    bool quiet;                /* guarded by app->mu: nothing lives on it any more */
+    bool was_quiet;            /* loop: what `quiet` was set to */
+    unsigned barrier;          /* guarded by app->mu: how many barriers have passed */
+    crs_mail steps[CRS_STEPS]; /* from the thread that starts and stops */
+    crs_timer expire;          /* groups; on the first loop */
 } crs_app_loop;
 
 typedef struct crs_app_task { /* spawned before the start */
@@ -45,7 +53,8 @@ struct cereus_app {
     char *id;
     bool frontend;
     void *user;
-    crs_app_state state;
+    crs_app_state state; /* written under mu: other threads ask */
+    uint32_t loops_up;   /* guarded by mu: loops that other threads may look at */
     cereus_config *config;
     crs_log log;
     cereus_log_fn *log_fn; /* NULL: standard error */
@@ -58,7 +67,7 @@ struct cereus_app {
     crs_endpoint endpoints[CRS_LISTENERS_MAX]; /* while running */
     size_t endpoint_count;
     crs_app_loop *loops;
-    crs_app_task *tasks;
+    crs_app_task *tasks; /* guarded by mu */
     cereus_started_fn *on_started;
     void *on_started_user;
     int shutdown_fd; /* eventfd: somebody wants the end */

@@ -86,11 +86,17 @@ static void destroy(crs_conn *conn)
     conn->stream->destroy(conn);
 }
 
-void crs_transport_abort_unowned(crs_transport *t)
+void crs_transport_abort_opening(crs_transport *t)
 {
     crs_list *l;
     while ((l = crs_list_pop(&t->opening)))
         destroy(CRS_CONTAINER(l, crs_conn, link));
+}
+
+void crs_transport_abort_unowned(crs_transport *t)
+{
+    crs_list *l;
+    crs_transport_abort_opening(t);
     while ((l = crs_list_pop(&t->flushing)))
         destroy(CRS_CONTAINER(l, crs_conn, link));
     while ((l = crs_list_pop(&t->lingering)))

@@ -86,6 +86,8 @@ crs_transport *crs_transport_free(crs_transport *t);
 crs_loop *crs_transport_loop(const crs_transport *t);
 /** Connections that are not closed yet, lingering ones included. */
 size_t crs_transport_count(const crs_transport *t);
+/** Close all that have not finished their upgrade. */
+void crs_transport_abort_opening(crs_transport *t);
 /** Close all that wait for their first byte or their last: nobody owns them. */
 void crs_transport_abort_unowned(crs_transport *t);
 
