@@ -437,47 +437,81 @@ static void *loop_main(void *arg)
 
 /* ---- steps: mail from the thread that starts and stops ---- */
 
+/** The last thing in a step that somebody waits for. */
+static void step_done(crs_mail *mail)
+{
+    crs_app_step *step = CRS_CONTAINER(mail, crs_app_step, mail);
+    cereus_app *app = step->loop->app;
+    pthread_mutex_lock(&app->mu);
+    step->passed++;
+    pthread_cond_broadcast(&app->changed);
+    pthread_mutex_unlock(&app->mu);
+}
+
+static crs_app_loop *loop_of_step(crs_mail *mail)
+{
+    return CRS_CONTAINER(mail, crs_app_step, mail)->loop;
+}
+
 static void step_barrier(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_PASS]);
-    pthread_mutex_lock(&l->app->mu);
-    l->barrier++;
-    pthread_cond_broadcast(&l->app->changed);
-    pthread_mutex_unlock(&l->app->mu);
+    step_done(mail);
 }
 
-static void send_step(cereus_app *app, unsigned step, crs_mail_fn *run)
+static void send_step(cereus_app *app, unsigned which, crs_mail_fn *run)
 {
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
         if (!app->loops[i].thread_started)
             continue;
-        app->loops[i].steps[step].run = run;
-        crs_loop_post_reserved(app->loops[i].loop, &app->loops[i].steps[step]);
+        crs_app_step *step = &app->loops[i].steps[which];
+        step->loop = &app->loops[i];
+        step->mail.run = run;
+        crs_loop_post_reserved(app->loops[i].loop, &step->mail);
     }
 }
 
-/** Have @p run, which ends with step_barrier(), done on all loops and wait for that. */
-static void pass_steps(cereus_app *app, crs_mail_fn *run)
+static struct timespec time_in(int64_t ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += ms % 1000 * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+/** Have @p run, which ends with step_done(), done on all loops and wait for that. @p until NULL: for ever.
+ * @return false: not done everywhere by then; this step must not be sent again */
+static bool pass_step(cereus_app *app, unsigned which, crs_mail_fn *run, const struct timespec *until)
 {
     unsigned want[CRS_LOOPS_MAX];
     pthread_mutex_lock(&app->mu);
     for (uint32_t i = 0; i < app->core.loop_count; i++)
-        want[i] = app->loops[i].barrier + 1;
+        want[i] = app->loops[i].steps[which].passed + 1;
     pthread_mutex_unlock(&app->mu);
-    send_step(app, CRS_STEP_PASS, run);
+    send_step(app, which, run);
+    bool late = false;
     pthread_mutex_lock(&app->mu);
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
-        while (app->loops[i].thread_started && app->loops[i].barrier != want[i])
-            pthread_cond_wait(&app->changed, &app->mu);
+        while (!late && app->loops[i].thread_started && app->loops[i].steps[which].passed != want[i]) {
+            if (until)
+                late = pthread_cond_timedwait(&app->changed, &app->mu, until) == ETIMEDOUT;
+            else
+                pthread_cond_wait(&app->changed, &app->mu);
+        }
     }
     pthread_mutex_unlock(&app->mu);
+    return !late;
 }
 
 /** All mail posted before now has been handled when this returns. */
 static void pass_barrier(cereus_app *app)
 {
-    pass_steps(app, step_barrier);
+    pass_step(app, CRS_STEP_PASS, step_barrier, NULL);
 }
 
 /* ---- start ---- */
@@ -635,17 +669,17 @@ static void start_tasks(cereus_app *app)
 static void step_listen(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_PASS]);
+    crs_app_loop *l = loop_of_step(mail);
     cereus_status st = CEREUS_OK;
     for (size_t i = 0; !st && i < l->app->endpoint_count; i++)
         st = crs_listener_new(l->dispatch.transport, &l->app->endpoints[i], &l->listeners[i], &l->error);
-    step_barrier(loop, mail);
+    step_done(mail);
 }
 
 /** Last of all: whoever connects finds a whole server. */
 static cereus_status listen_everywhere(cereus_app *app, cereus_error *err)
 {
-    pass_steps(app, step_listen);
+    pass_step(app, CRS_STEP_PASS, step_listen, NULL);
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
         if (app->loops[i].error.status) {
             if (err)
@@ -710,29 +744,29 @@ void cereus_app_shutdown(cereus_app *app)
     }
 }
 
+static void step_stop_taking(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = loop_of_step(mail);
+    for (size_t i = 0; i < l->app->endpoint_count; i++)
+        l->listeners[i] = crs_listener_free(l->listeners[i]);
+    crs_transport_abort_opening(l->dispatch.transport); /* else one of them would open when nobody closes it any more */
+    crs_fibers_cancel_all(l->dispatch.fibers);
+    step_done(mail);
+}
+
 static void step_close_sessions(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_STOP]);
-    crs_transport_abort_opening(l->dispatch.transport); /* else one of them would open when nobody closes it any more */
+    crs_app_loop *l = loop_of_step(mail);
     crs_frontend_close_all(l->dispatch.frontend, CRS_CLOSE_SHUTDOWN);
     l->stopping = true; /* from now on it tells when it is quiet */
 }
 
-static void step_stop_taking(crs_loop *loop, crs_mail *mail)
-{
-    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_STOP]);
-    for (size_t i = 0; i < l->app->endpoint_count; i++)
-        l->listeners[i] = crs_listener_free(l->listeners[i]);
-    crs_fibers_cancel_all(l->dispatch.fibers);
-    mail->run = step_close_sessions; /* in the next turn: what the handlers answer now goes out first */
-    crs_loop_post_reserved(loop, mail);
-}
-
-static void step_abort(crs_loop *loop, crs_mail *mail)
+static void step_cut(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_transport_abort_unowned(CRS_CONTAINER(mail, crs_app_loop, steps[CRS_STEP_CUT])->dispatch.transport);
+    crs_transport_abort_unowned(loop_of_step(mail)->dispatch.transport);
 }
 
 static void step_end(crs_loop *loop, crs_mail *mail)
@@ -751,16 +785,8 @@ static bool all_quiet_locked(const cereus_app *app)
 }
 
 /** Wait until all loops are quiet; false: not by then. */
-static bool wait_quiet(cereus_app *app, int64_t timeout_ms)
+static bool wait_quiet(cereus_app *app, struct timespec until)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&app->mu);
     bool quiet;
     while (!(quiet = all_quiet_locked(app))) {
@@ -774,17 +800,21 @@ static bool wait_quiet(cereus_app *app, int64_t timeout_ms)
 
 static void stop_loops(cereus_app *app)
 {
-    send_step(app, CRS_STEP_STOP, step_stop_taking);
-    if (!wait_quiet(app, crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT))) {
+    struct timespec until = time_in(crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT));
+    bool late = !pass_step(app, CRS_STEP_STOP, step_stop_taking, &until);
+    late =
+        late || !pass_step(app, CRS_STEP_SETTLE, step_barrier, &until); /* what the cancelled answer goes out first */
+    send_step(app, CRS_STEP_CLOSE, step_close_sessions);
+    if (late || !wait_quiet(app, until)) {
         crs_log_warn(&app->log, "stopping took longer than cereus.shutdown.timeout: connections are cut");
-        send_step(app, CRS_STEP_CUT, step_abort);
+        send_step(app, CRS_STEP_CUT, step_cut);
     }
     do { /* a handler that computes for ever holds the process here, and the watchdog names it */
-        while (!wait_quiet(app, 60 * 1000))
+        while (!wait_quiet(app, time_in(60 * 1000)))
             crs_log_warn(&app->log, "still waiting for handlers to end");
         pass_barrier(app);
         pass_barrier(app); /* what the first round's mail posted */
-    } while (!wait_quiet(app, 0));
+    } while (!wait_quiet(app, time_in(0)));
     send_step(app, CRS_STEP_PASS, step_end);
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
         if (app->loops[i].thread_started)

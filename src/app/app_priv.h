@@ -16,30 +16,40 @@ enum { CRS_LISTENERS_MAX = 16 };
 
 typedef enum crs_app_state { CRS_APP_SETUP, CRS_APP_RUNNING, CRS_APP_STOPPED } crs_app_state;
 
-/** The mails of start and stop. A loop that a handler holds may find all of them waiting, so each is its own. */
+typedef struct crs_app_loop crs_app_loop;
+
+/** The mails of start and stop, in the order in which a stop sends them. A loop that a handler holds may find several of
+ * them waiting, so each is its own. */
 enum {
-    CRS_STEP_PASS, /* one at a time: somebody waits for it. At last the end */
-    CRS_STEP_STOP, /* take nobody any more, then close the sessions */
-    CRS_STEP_CUT,  /* the time is over */
+    CRS_STEP_STOP,   /* take nobody any more, cancel what waits */
+    CRS_STEP_SETTLE, /* a barrier: the answers that made have come home */
+    CRS_STEP_CLOSE,  /* close the sessions */
+    CRS_STEP_CUT,    /* the time is over */
+    CRS_STEP_PASS,   /* a barrier, one at a time; at last the end */
     CRS_STEPS
 };
 
+typedef struct crs_app_step {
+    crs_mail mail;
+    crs_app_loop *loop;
+    unsigned passed; /* guarded by app->mu: how often it was done */
+} crs_app_step;
+
 /** One loop with its thread. */
-typedef struct crs_app_loop {
+struct crs_app_loop {
     cereus_app *app;
     crs_loop *loop;
     crs_dispatch dispatch;
     crs_listener *listeners[CRS_LISTENERS_MAX];
     pthread_t thread;
     bool thread_started;
-    cereus_error error;        /* why it cannot listen; read after the step that tried */
-    bool stopping;             /* loop */
-    bool quiet;                /* guarded by app->mu: nothing lives on it any more */
-    bool was_quiet;            /* loop: what `quiet` was set to */
-    unsigned barrier;          /* guarded by app->mu: how many barriers have passed */
-    crs_mail steps[CRS_STEPS]; /* from the thread that starts and stops */
-    crs_timer expire;          /* groups; on the first loop */
-} crs_app_loop;
+    cereus_error error; /* why it cannot listen; read after the step that tried */
+    bool stopping;      /* loop */
+    bool quiet;         /* guarded by app->mu: nothing lives on it any more */
+    bool was_quiet;     /* loop: what `quiet` was set to */
+    crs_app_step steps[CRS_STEPS];
+    crs_timer expire; /* groups; on the first loop */
+};
 
 typedef struct crs_app_task { /* spawned before the start */
     struct crs_app_task *next;
