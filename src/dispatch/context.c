@@ -227,6 +227,8 @@ cereus_status cereus_offload(cereus_ctx *ctx, cereus_work_fn *work, void *user)
 {
     if (cereus_ctx_time_left(ctx) == 0)
         return CEREUS_E_TIMEOUT;
+    if (crs_fiber_cancelled(ctx->fiber)) /* it would be waited for to its end: none begins while the app stops */
+        return CEREUS_E_CANCELLED;
     return crs_await_job(ctx->fiber, ctx->dispatch->core->workers, work, user);
 }
 

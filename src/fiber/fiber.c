@@ -431,6 +431,11 @@ void crs_fiber_cancel(crs_fiber *fiber)
         crs_fiber_wake(fiber, CEREUS_E_CANCELLED);
 }
 
+bool crs_fiber_cancelled(const crs_fiber *fiber)
+{
+    return fiber->cancelled;
+}
+
 void crs_fibers_cancel_all(crs_fibers *fibers)
 {
     crs_loop_assert_current(fibers->loop);

@@ -63,6 +63,8 @@ cereus_status crs_fiber_wait_uninterrupted(crs_fiber *fiber);
 void crs_fiber_wake(crs_fiber *fiber, cereus_status status);
 /** Every wait of the fiber ends with CEREUS_E_CANCELLED from now on. Thread: loop. */
 void crs_fiber_cancel(crs_fiber *fiber);
+/** Has it been? */
+bool crs_fiber_cancelled(const crs_fiber *fiber);
 /** Cancel all that are alive, and those that start from now on. Thread: loop. */
 void crs_fibers_cancel_all(crs_fibers *fibers);
 /** What the fiber runs is called @p name from now on. Must stay valid while it lives. */
