@@ -54,13 +54,20 @@ static void *arena_alloc(void *allocator, size_t size)
     return crs_arena_alloc(allocator, size);
 }
 
-/** jansson recurses per level: what nests deeper than a fiber's stack can take is refused first. */
-static bool json_too_deep(cereus_slice body)
+/** What a look at a JSON text tells before jansson, which recurses per level, reads it. */
+typedef struct json_size {
+    bool too_deep; /* for a fiber's stack */
+    size_t memory; /* about what the value will take: small tokens make large nodes, 16 MiB of "[],[]," a gigabyte */
+} json_size;
+
+static json_size measure_json(cereus_slice text)
 {
+    enum { OBJECT = 240, ARRAY = 128, MEMBER = 96, ELEMENT = 56 };
+    json_size size = {.memory = text.len};
     size_t depth = 0;
     bool in_string = false;
-    for (size_t i = 0; i < body.len; i++) {
-        uint8_t c = body.data[i];
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.data[i];
         if (in_string) {
             if (c == '\\')
                 i++;
@@ -69,18 +76,23 @@ static bool json_too_deep(cereus_slice body)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '[' || c == '{') {
-            if (++depth > JSON_DEPTH_MAX)
-                return true;
-        } else if ((c == ']' || c == '}') && depth > 0) {
-            depth--;
+            size.memory += c == '{' ? OBJECT : ARRAY;
+            if (++depth > JSON_DEPTH_MAX) {
+                size.too_deep = true;
+                break;
+            }
+        } else if (c == ']' || c == '}') {
+            depth -= depth > 0;
+        } else if (c == ',' || c == ':') {
+            size.memory += c == ':' ? MEMBER : ELEMENT;
         }
     }
-    return false;
+    return size;
 }
 
 json_t *crs_json_parse(cereus_slice text, size_t flags, json_error_t *err)
 {
-    if (json_too_deep(text)) {
+    if (measure_json(text).too_deep) {
         *err = (json_error_t){.text = "nested too deep"};
         return NULL;
     }
@@ -136,6 +148,9 @@ static cereus_status decode_argument(cereus_ctx *ctx, const cereus_method *m, ce
     }
     case CEREUS_JSON: {
         json_error_t jerr;
+        json_size size = measure_json(body);
+        if (!size.too_deep && size.memory > ctx->arena->max) /* the heap's, but bounded like all of the request */
+            return bad_body(ctx, CEREUS_E_NOMEM, "");
         json_t *json = crs_json_parse(body, JSON_DECODE_ANY, &jerr);
         if (!json) {
             char why[JSON_ERROR_TEXT_LENGTH + 40];

@@ -454,6 +454,13 @@ static void a_request_has_limited_memory(void **state)
     memcpy(large, "{\"name\":\"", 9);
     memcpy(large + 99998, "\"}", 2);
     assert_string_equal(client_fail(c, "m.greet", large), refusal);
+    large[0] = '[';
+    for (size_t i = 1; i < 60000; i += 3)
+        memcpy(large + i, "[],", 3);
+    memcpy(large + 60001, "1]", 3); /* 60 KB of text, megabytes of values */
+    large[60000] = ' ';
+    assert_string_equal(client_fail(c, "m.json", large), refusal);
+    assert_string_equal(client_call(c, "m.json", "\"[[[[,,,,{{{{\\\"::::\""), "{\"got\":\"[[[[,,,,{{{{\\\"::::\"}");
     assert_string_equal(client_call(c, "m.echo", "small ones go on"), "small ones go on");
     free(large);
     game_end(g);
