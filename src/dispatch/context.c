@@ -11,7 +11,7 @@ void crs_ctx_init(cereus_ctx *ctx, crs_dispatch *d, crs_fiber *fiber, const char
     ctx->arena = crs_fiber_arena(fiber);
     ctx->session = NULL;
     ctx->route = route;
-    ctx->deadline_ms = UINT64_MAX;
+    ctx->deadline_us = UINT64_MAX;
     ctx->kept = NULL;
     ctx->error_status = CEREUS_OK;
     ctx->meta_keys = NULL;
@@ -182,26 +182,31 @@ crs_error_view crs_ctx_error_view(const cereus_ctx *ctx, cereus_status status)
 
 /* ---- waiting ---- */
 
+/** The loop's time, in microseconds, @p ms from now; UINT64_MAX: beyond all time. */
+static uint64_t time_in(const cereus_ctx *ctx, uint64_t ms)
+{
+    uint64_t now = ctx->dispatch->loop->now_us;
+    return ms < (UINT64_MAX - now) / 1000 ? now + ms * 1000 : UINT64_MAX;
+}
+
 void cereus_ctx_set_deadline(cereus_ctx *ctx, uint64_t ms)
 {
-    uint64_t now = ctx->dispatch->loop->now_ms;
-    ctx->deadline_ms = ms == 0 || ms >= UINT64_MAX - now ? UINT64_MAX : now + ms;
+    ctx->deadline_us = ms == 0 ? UINT64_MAX : time_in(ctx, ms);
 }
 
 uint64_t cereus_ctx_time_left(cereus_ctx *ctx)
 {
-    uint64_t now = ctx->dispatch->loop->now_ms;
-    if (ctx->deadline_ms == UINT64_MAX)
+    uint64_t now = ctx->dispatch->loop->now_us;
+    if (ctx->deadline_us == UINT64_MAX)
         return UINT64_MAX;
-    return ctx->deadline_ms > now ? ctx->deadline_ms - now : 0;
+    return ctx->deadline_us > now ? (ctx->deadline_us - now + 999) / 1000 : 0;
 }
 
 cereus_status cereus_sleep(cereus_ctx *ctx, uint64_t ms)
 {
-    uint64_t now = ctx->dispatch->loop->now_ms;
-    uint64_t until = ms < UINT64_MAX - now ? now + ms : UINT64_MAX;
-    if (ctx->deadline_ms < until) {
-        cereus_status st = crs_fiber_wait(ctx->fiber, ctx->deadline_ms);
+    uint64_t until = time_in(ctx, ms);
+    if (ctx->deadline_us < until) {
+        cereus_status st = crs_fiber_wait(ctx->fiber, ctx->deadline_us);
         return st == CEREUS_OK ? CEREUS_E_TIMEOUT : st;
     }
     cereus_status st = crs_fiber_wait(ctx->fiber, until);
@@ -215,11 +220,10 @@ cereus_status cereus_yield(cereus_ctx *ctx)
 
 cereus_status cereus_await_fd(cereus_ctx *ctx, int fd, int events, uint64_t timeout_ms, int *ret_events)
 {
-    uint64_t now = ctx->dispatch->loop->now_ms;
-    uint64_t until = timeout_ms && timeout_ms < UINT64_MAX - now ? now + timeout_ms : UINT64_MAX;
+    uint64_t until = timeout_ms ? time_in(ctx, timeout_ms) : UINT64_MAX;
     _Static_assert((int)CEREUS_FD_READABLE == (int)UV_READABLE && (int)CEREUS_FD_WRITABLE == (int)UV_WRITABLE,
                    "the same bits");
-    return crs_await_fd(ctx->fiber, fd, events & (UV_READABLE | UV_WRITABLE), CRS_MIN(until, ctx->deadline_ms),
+    return crs_await_fd(ctx->fiber, fd, events & (UV_READABLE | UV_WRITABLE), CRS_MIN(until, ctx->deadline_us),
                         ret_events);
 }
 

@@ -27,7 +27,7 @@ struct cereus_ctx {
     crs_arena *arena;
     cereus_session *session; /* NULL: none */
     const char *route;
-    uint64_t deadline_ms; /* loop time; UINT64_MAX: none */
+    uint64_t deadline_us; /* loop time; UINT64_MAX: none */
     crs_kept_json *kept;
     cereus_status error_status; /* CEREUS_OK: no error is stored */
     cereus_slice error_code;    /* data NULL: no code of its own */

@@ -21,7 +21,7 @@ static void on_closed(uv_handle_t *handle)
     crs_free(CRS_CONTAINER(handle, fd_wait, poll));
 }
 
-cereus_status crs_await_fd(crs_fiber *fiber, int fd, int events, uint64_t deadline_ms, int *ret_events)
+cereus_status crs_await_fd(crs_fiber *fiber, int fd, int events, uint64_t deadline_us, int *ret_events)
 {
     crs_loop *loop = crs_fiber_loop(fiber);
     fd_wait *w = crs_zalloc(sizeof *w);
@@ -34,7 +34,7 @@ cereus_status crs_await_fd(crs_fiber *fiber, int fd, int events, uint64_t deadli
     }
     cereus_status st = CEREUS_E_INVALID;
     if (uv_poll_start(&w->poll, events, on_ready) == 0)
-        st = crs_fiber_wait(fiber, deadline_ms);
+        st = crs_fiber_wait(fiber, deadline_us);
     if (st == CEREUS_OK && ret_events)
         *ret_events = w->events & (UV_READABLE | UV_WRITABLE);
     uv_close((uv_handle_t *)&w->poll, on_closed);

@@ -7,11 +7,11 @@
 
 /**
  * Park until @p fd is ready for @p events (UV_READABLE, UV_WRITABLE).
- * @param deadline_ms  loop time; UINT64_MAX: none
+ * @param deadline_us  loop time; UINT64_MAX: none
  * @return CEREUS_OK with *ret_events; CEREUS_E_TIMEOUT; CEREUS_E_CANCELLED; CEREUS_E_INVALID: cannot be polled, or
  *         another fiber waits for it (one at a time per descriptor); CEREUS_E_NOMEM  Thread: fiber.
  */
-cereus_status crs_await_fd(crs_fiber *fiber, int fd, int events, uint64_t deadline_ms, int *ret_events);
+cereus_status crs_await_fd(crs_fiber *fiber, int fd, int events, uint64_t deadline_us, int *ret_events);
 
 /** Run @p work on the pool and park until it has ended. @return CEREUS_OK; CEREUS_E_FULL; CEREUS_E_CANCELLED. Thread:
  * fiber. */

@@ -393,15 +393,15 @@ static cereus_status park(crs_fiber *f)
     return f->woken;
 }
 
-cereus_status crs_fiber_wait(crs_fiber *fiber, uint64_t deadline_ms)
+cereus_status crs_fiber_wait(crs_fiber *fiber, uint64_t deadline_us)
 {
     crs_loop *loop = fiber->fibers->loop;
     if (fiber->cancelled)
         return CEREUS_E_CANCELLED;
-    if (deadline_ms != UINT64_MAX) {
-        if (deadline_ms <= loop->now_ms)
-            deadline_ms = loop->now_ms; /* at the end of this turn: a wait always lets the others have theirs */
-        CEREUS_TRY(crs_timer_start(&loop->timers, &fiber->timer, deadline_ms));
+    if (deadline_us != UINT64_MAX) {
+        if (deadline_us <= loop->now_us)
+            deadline_us = loop->now_us; /* at the end of this turn: a wait always lets the others have theirs */
+        CEREUS_TRY(crs_timer_start(&loop->timers, &fiber->timer, deadline_us));
     }
     return park(fiber);
 }

@@ -51,12 +51,12 @@ crs_fibers *crs_fiber_pool(const crs_fiber *fiber);
 
 /**
  * Park the current fiber until somebody wakes it, its deadline passes or it is cancelled.
- * @param deadline_ms  loop time (now_ms); UINT64_MAX: none
+ * @param deadline_us  loop time (now_ms); UINT64_MAX: none
  * @return what wake() said; CEREUS_E_TIMEOUT; CEREUS_E_CANCELLED (at once, too, when cancelled before); CEREUS_E_NOMEM:
  *         no memory for the deadline's timer, it did not wait
  * Thread: fiber.
  */
-cereus_status crs_fiber_wait(crs_fiber *fiber, uint64_t deadline_ms);
+cereus_status crs_fiber_wait(crs_fiber *fiber, uint64_t deadline_us);
 /** As wait, but only wake() ends it: for what must not be left behind, like a job that uses the caller's memory. */
 cereus_status crs_fiber_wait_uninterrupted(crs_fiber *fiber);
 /** Let a parked fiber go on with @p status; no effect when it is not parked. Thread: loop. */

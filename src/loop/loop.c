@@ -1,8 +1,10 @@
-/* loop/loop.c: a libuv loop with a mailbox, our timers over one uv_timer, and hooks at the end of each turn (a
+/* loop/loop.c: a libuv loop with a mailbox, our timers over one timerfd, and hooks at the end of each turn (a
  * uv_prepare, which runs after everything that a turn did and right before the loop sleeps). */
 #include "loop/loop.h"
 
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 _Thread_local crs_loop *crs_loop_current;
 
@@ -42,29 +44,37 @@ static void on_wake(uv_async_t *handle)
     drain_mail(loop);
 }
 
-static void arm_timer(crs_loop *loop);
-
-static void on_timer(uv_timer_t *handle)
+static void set_alarm(crs_loop *loop, uint64_t due_us)
 {
-    crs_loop *loop = handle->data;
-    crs_loop_update_now(loop);
-    loop->timer_due_ms = UINT64_MAX;
-    crs_timers_run(&loop->timers, loop->now_ms);
-    arm_timer(loop);
+    struct itimerspec when = {0};
+    loop->timer_due_us = due_us;
+    loop->timer_rang = false; /* setting it takes that back */
+    if (due_us != UINT64_MAX) {
+        when.it_value.tv_sec = (time_t)(due_us / 1000000);
+        when.it_value.tv_nsec = (long)(due_us % 1000000 * 1000) + 1; /* never 0, which would stop it */
+    }
+    int rc = timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+    CRS_ASSERT(rc == 0);
 }
 
+static void on_timer(uv_poll_t *handle, int status, int events)
+{
+    CRS_UNUSED(status);
+    CRS_UNUSED(events);
+    crs_loop *loop = handle->data;
+    crs_loop_update_now(loop);
+    crs_timers_run(&loop->timers, loop->now_us);
+    loop->timer_rang = true;
+}
+
+/** One that is set too early is left alone: it rings for nothing once, and most timers are moved away before. */
 static void arm_timer(crs_loop *loop)
 {
-    uint64_t next = crs_timers_next_ms(&loop->timers);
-    if (next == loop->timer_due_ms && !loop->clock) /* a test's clock may have jumped since */
+    uint64_t next = crs_timers_next_us(&loop->timers);
+    if (loop->clock) /* crs_loop_turn() looks at it */
         return;
-    loop->timer_due_ms = next;
-    if (next == UINT64_MAX) {
-        uv_timer_stop(&loop->timer);
-        return;
-    }
-    uint64_t now = loop->clock ? loop->now_ms : uv_now(&loop->uv);
-    uv_timer_start(&loop->timer, on_timer, next > now ? next - now : 0, 0);
+    if (next < loop->timer_due_us || loop->timer_rang)
+        set_alarm(loop, next);
 }
 
 static void on_idle(uv_idle_t *handle)
@@ -86,9 +96,6 @@ static void on_prepare(uv_prepare_t *handle)
         else
             uv_idle_stop(&loop->idle);
     }
-    /* libuv sleeps for what is left from the time that it read before this turn's work: without a fresh look, a turn of
-     * 2 ms would make every sleep 2 ms too long */
-    uv_update_time(&loop->uv);
     arm_timer(loop);
 }
 
@@ -110,8 +117,11 @@ cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cer
         crs_free(read_buf);
         return crs_fail(err, CEREUS_E_NOMEM, "loop: out of memory");
     }
-    int rc = uv_loop_init(&loop->uv);
+    loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    int rc = loop->timer_fd < 0 ? uv_translate_sys_error(errno) : uv_loop_init(&loop->uv);
     if (rc) {
+        if (loop->timer_fd >= 0)
+            close(loop->timer_fd);
         crs_free(loop);
         crs_free(read_buf);
         return crs_fail(err, CEREUS_E_IO, "loop: %s (more file descriptors needed? see ulimit -n)", uv_strerror(rc));
@@ -122,16 +132,19 @@ cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cer
     loop->clock_user = opt->clock_user;
     loop->index = opt->index;
     loop->mail_capacity = opt->mailbox_capacity;
-    loop->timer_due_ms = UINT64_MAX;
+    loop->timer_due_us = UINT64_MAX;
     crs_timers_init(&loop->timers);
     loop->wake.data = loop->timer.data = loop->prepare.data = loop->idle.data = loop;
-    uv_timer_init(&loop->uv, &loop->timer);
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_idle_init(&loop->uv, &loop->idle);
     uv_prepare_start(&loop->prepare, on_prepare);
     crs_loop_update_now(loop);
     loop->unix_base_ms = unix_now_ms(loop) - loop->now_ms;
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
+    if (!rc)
+        rc = uv_poll_init(&loop->uv, &loop->timer, loop->timer_fd);
+    if (!rc)
+        rc = uv_poll_start(&loop->timer, UV_READABLE, on_timer);
     if (rc) {
         crs_loop_free(loop);
         return crs_fail(err, CEREUS_E_IO, "loop: %s", uv_strerror(rc));
@@ -159,6 +172,7 @@ crs_loop *crs_loop_free(crs_loop *loop)
     int rc = uv_loop_close(&loop->uv);
     CRS_ASSERT(rc == 0);
     crs_loop_enter(was == loop ? NULL : was);
+    close(loop->timer_fd);
     crs_timers_fini(&loop->timers);
     crs_free(loop->read_buf);
     crs_free(loop);
@@ -169,7 +183,6 @@ void crs_loop_run(crs_loop *loop)
 {
     crs_loop *was = crs_loop_enter(loop);
     loop->stopping = false;
-    uv_update_time(&loop->uv);
     crs_loop_update_now(loop);
     while (!loop->stopping) {
         uv_run(&loop->uv, UV_RUN_ONCE);
@@ -181,9 +194,8 @@ void crs_loop_run(crs_loop *loop)
 void crs_loop_turn(crs_loop *loop)
 {
     crs_loop_assert_current(loop);
-    uv_update_time(&loop->uv);
     crs_loop_update_now(loop);
-    arm_timer(loop);
+    crs_timers_run(&loop->timers, loop->now_us);
     uv_run(&loop->uv, UV_RUN_NOWAIT);
     crs_loop_update_now(loop);
 }
@@ -234,7 +246,13 @@ void crs_loop_post_reserved(crs_loop *loop, crs_mail *mail)
 cereus_status crs_loop_timer_start(crs_loop *loop, crs_timer *timer, uint64_t delay_ms)
 {
     crs_loop_assert_current(loop);
-    return crs_timer_start(&loop->timers, timer, loop->now_ms + delay_ms);
+    return crs_timer_start(&loop->timers, timer, loop->now_us + delay_ms * 1000);
+}
+
+cereus_status crs_loop_timer_start_at(crs_loop *loop, crs_timer *timer, uint64_t due_ms)
+{
+    crs_loop_assert_current(loop);
+    return crs_timer_start(&loop->timers, timer, due_ms < UINT64_MAX / 1000 ? due_ms * 1000 : UINT64_MAX);
 }
 
 void crs_loop_timer_stop(crs_loop *loop, crs_timer *timer)

@@ -34,7 +34,8 @@ typedef struct crs_loop_options {
     uint32_t index;          /* 0.. of the app's loops */
     size_t mailbox_capacity; /* items that may wait, 1.. */
     crs_log *log;            /* borrowed */
-    crs_log_clock_fn *clock; /* NULL: the system's; a test brings its own and moves it at will */
+    crs_log_clock_fn
+        *clock; /* NULL: the system's; a test brings its own, moves it at will, and calls crs_loop_turn() */
     void *clock_user;
 } crs_loop_options;
 
@@ -46,13 +47,16 @@ struct crs_loop {
     uint32_t index;          /* set once by new() */
     crs_log_clock_fn *clock; /* set once by new(); NULL: libuv's */
     void *clock_user;        /* set once by new() */
-    uint64_t now_ms;         /* loop: monotonic, as of this turn */
+    uint64_t now_us;         /* loop: monotonic, as of the event being handled */
+    uint64_t now_ms;         /* the same, whole milliseconds */
     uint64_t unix_base_ms;   /* set once: now_ms + this is Unix time */
     uint8_t *read_buf;       /* loop: CRS_READ_BUFFER_LEN bytes that whoever reads a socket uses */
 
     uv_async_t wake;
-    uv_timer_t timer;
-    uint64_t timer_due_ms; /* loop: what `timer` is set to; UINT64_MAX: stopped */
+    uv_poll_t timer;
+    int timer_fd;          /* set once by new(): microseconds, where uv_timer has whole milliseconds */
+    uint64_t timer_due_us; /* loop: what `timer_fd` is set to; UINT64_MAX: to nothing */
+    bool timer_rang;       /* loop: it did, and has not been set since */
     uv_prepare_t prepare;
     uv_idle_t idle; /* active while a hook has work left */
     bool again;     /* loop: a hook got work after it ran */
@@ -99,8 +103,9 @@ static inline bool crs_loop_is_current(const crs_loop *loop)
 /** Look at the clock. Thread: loop. */
 static inline void crs_loop_update_now(crs_loop *loop)
 {
-    loop->now_ms =
-        CRS_UNLIKELY(loop->clock) ? (uint64_t)loop->clock(CLOCK_MONOTONIC, loop->clock_user) : uv_now(&loop->uv);
+    loop->now_us = CRS_UNLIKELY(loop->clock) ? (uint64_t)loop->clock(CLOCK_MONOTONIC, loop->clock_user) * 1000
+                                             : uv_hrtime() / 1000;
+    loop->now_ms = loop->now_us / 1000;
 }
 
 /** Milliseconds since 1970 as of this turn. Thread: loop. */
@@ -130,6 +135,8 @@ void crs_loop_post_reserved(crs_loop *loop, crs_mail *mail);
 
 /** Start or move a timer on this loop, @p delay_ms from now. Thread: loop. */
 CEREUS_MUST_USE cereus_status crs_loop_timer_start(crs_loop *loop, crs_timer *timer, uint64_t delay_ms);
+/** The same at loop time @p due_ms. */
+CEREUS_MUST_USE cereus_status crs_loop_timer_start_at(crs_loop *loop, crs_timer *timer, uint64_t due_ms);
 void crs_loop_timer_stop(crs_loop *loop, crs_timer *timer);
 
 #endif

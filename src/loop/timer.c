@@ -12,9 +12,9 @@ void crs_timers_fini(crs_timers *t)
     crs_timers_init(t);
 }
 
-uint64_t crs_timers_next_ms(const crs_timers *t)
+uint64_t crs_timers_next_us(const crs_timers *t)
 {
-    return t->count ? t->heap[0]->due_ms : UINT64_MAX;
+    return t->count ? t->heap[0]->due_us : UINT64_MAX;
 }
 
 static void place(crs_timers *t, size_t i, crs_timer *timer)
@@ -27,7 +27,7 @@ static void sift_up(crs_timers *t, size_t i, crs_timer *timer)
 {
     while (i > 0) {
         size_t parent = (i - 1) / 2;
-        if (t->heap[parent]->due_ms <= timer->due_ms)
+        if (t->heap[parent]->due_us <= timer->due_us)
             break;
         place(t, i, t->heap[parent]);
         i = parent;
@@ -41,9 +41,9 @@ static void sift_down(crs_timers *t, size_t i, crs_timer *timer)
         size_t child = 2 * i + 1;
         if (child >= t->count)
             break;
-        if (child + 1 < t->count && t->heap[child + 1]->due_ms < t->heap[child]->due_ms)
+        if (child + 1 < t->count && t->heap[child + 1]->due_us < t->heap[child]->due_us)
             child++;
-        if (timer->due_ms <= t->heap[child]->due_ms)
+        if (timer->due_us <= t->heap[child]->due_us)
             break;
         place(t, i, t->heap[child]);
         i = child;
@@ -51,12 +51,12 @@ static void sift_down(crs_timers *t, size_t i, crs_timer *timer)
     place(t, i, timer);
 }
 
-cereus_status crs_timer_start(crs_timers *t, crs_timer *timer, uint64_t due_ms)
+cereus_status crs_timer_start(crs_timers *t, crs_timer *timer, uint64_t due_us)
 {
     if (timer->slot) {
         size_t i = timer->slot - 1;
-        bool later = due_ms > timer->due_ms;
-        timer->due_ms = due_ms;
+        bool later = due_us > timer->due_us;
+        timer->due_us = due_us;
         if (later)
             sift_down(t, i, timer);
         else
@@ -71,7 +71,7 @@ cereus_status crs_timer_start(crs_timers *t, crs_timer *timer, uint64_t due_ms)
         t->heap = heap;
         t->cap = cap;
     }
-    timer->due_ms = due_ms;
+    timer->due_us = due_us;
     sift_up(t, t->count++, timer);
     return CEREUS_OK;
 }
@@ -85,16 +85,16 @@ void crs_timer_stop(crs_timers *t, crs_timer *timer)
     crs_timer *last = t->heap[--t->count];
     if (last == timer)
         return;
-    if (last->due_ms < timer->due_ms)
+    if (last->due_us < timer->due_us)
         sift_up(t, i, last);
     else
         sift_down(t, i, last);
 }
 
-void crs_timers_run(crs_timers *t, uint64_t now_ms)
+void crs_timers_run(crs_timers *t, uint64_t now_us)
 {
     /* at most as many calls as timers run now: one that restarts itself for "now" cannot keep this from returning */
-    for (size_t budget = t->count; budget > 0 && t->count && t->heap[0]->due_ms <= now_ms; budget--) {
+    for (size_t budget = t->count; budget > 0 && t->count && t->heap[0]->due_us <= now_us; budget--) {
         crs_timer *timer = t->heap[0];
         crs_timer_stop(t, timer);
         timer->fn(timer);

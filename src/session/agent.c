@@ -141,7 +141,7 @@ static bool arm(crs_agent *agent)
             fe->loop->now_ms + (fe->opt.write_timeout_ms > stalled ? fe->opt.write_timeout_ms - stalled : 0);
         due = CRS_MIN(due, write_due);
     }
-    return crs_timer_start(&fe->loop->timers, &agent->timer, due) == CEREUS_OK;
+    return crs_loop_timer_start_at(fe->loop, &agent->timer, due) == CEREUS_OK;
 }
 
 void crs_frontend_on_open(crs_conn *conn, void *frontend)

@@ -110,7 +110,7 @@ static void set_deadline(crs_conn *conn, crs_list *list, uint64_t wait_ms)
     crs_list_remove(&conn->link);
     conn->deadline_ms = t->loop->now_ms + wait_ms;
     crs_list_push(list, &conn->link);
-    if ((!crs_timer_running(&t->sweep) || t->sweep.due_ms > conn->deadline_ms) &&
+    if ((!crs_timer_running(&t->sweep) || t->sweep.due_us > conn->deadline_ms * 1000) &&
         crs_loop_timer_start(t->loop, &t->sweep, wait_ms) != CEREUS_OK)
         destroy(conn); /* without a deadline it might stay for ever */
 }

@@ -45,7 +45,7 @@ static inline void test_settle(test_loop *t)
         crs_loop_turn(t->loop);
         assert_in_range(turns++, 0, 100000); /* else it never rests */
     } while (turns < 3 || uv_is_active((uv_handle_t *)&t->loop->idle) || atomic_load(&t->loop->mail) ||
-             crs_timers_next_ms(&t->loop->timers) <= t->loop->now_ms);
+             crs_timers_next_us(&t->loop->timers) <= t->loop->now_us);
 }
 
 /** Let @p ms pass, and settle. */

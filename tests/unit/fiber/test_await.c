@@ -11,7 +11,7 @@ typedef struct world {
     crs_fibers *fibers;
     int fds[2];
     int events;
-    uint64_t deadline_ms;
+    uint64_t deadline_us;
     crs_fiber *fiber;
     bool ended;
     cereus_status st;
@@ -27,7 +27,7 @@ static void world_open(world *w)
     assert_int_equal(crs_fibers_new(w->t.loop, &opt, &w->fibers, &err), CEREUS_OK);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w->fds), 0);
     w->events = UV_READABLE;
-    w->deadline_ms = UINT64_MAX;
+    w->deadline_us = UINT64_MAX;
 }
 
 static void world_close(world *w)
@@ -42,7 +42,7 @@ static void await(crs_fiber *fiber, void *arg)
 {
     world *w = arg;
     w->fiber = fiber;
-    w->st = crs_await_fd(fiber, w->fds[0], w->events, w->deadline_ms, &w->got);
+    w->st = crs_await_fd(fiber, w->fds[0], w->events, w->deadline_us, &w->got);
     w->ended = true;
 }
 
@@ -100,7 +100,7 @@ static void await_fd_ends_at_its_deadline_or_when_cancelled(void **state)
 {
     world w;
     world_open(&w);
-    w.deadline_ms = w.t.loop->now_ms + 100;
+    w.deadline_us = w.t.loop->now_us + 100000;
     start(&w, await);
     test_pass(&w.t, 99);
     assert_false(w.ended);
@@ -108,7 +108,7 @@ static void await_fd_ends_at_its_deadline_or_when_cancelled(void **state)
     assert_true(w.ended);
     assert_int_equal(w.st, CEREUS_E_TIMEOUT);
     assert_int_equal(w.got, -1);
-    w.deadline_ms = UINT64_MAX;
+    w.deadline_us = UINT64_MAX;
     start(&w, await);
     crs_fiber_cancel(w.fiber);
     test_settle(&w.t);

@@ -123,7 +123,7 @@ static void sleep_a_little(crs_fiber *fiber, void *arg)
 {
     world *w = arg;
     w->parked[0] = fiber;
-    w->ended[0] = crs_fiber_wait(fiber, crs_fiber_loop(fiber)->now_ms + 50);
+    w->ended[0] = crs_fiber_wait(fiber, crs_fiber_loop(fiber)->now_us + 50000);
     say(w, ">");
 }
 
@@ -148,7 +148,7 @@ static void a_wake_before_the_deadline_takes_the_deadline_away(void **state)
     crs_fiber_wake(w.parked[0], CEREUS_OK);
     test_settle(&w.t);
     assert_int_equal(w.ended[0], CEREUS_OK);
-    assert_int_equal(crs_timers_next_ms(&w.t.loop->timers), UINT64_MAX);
+    assert_int_equal(crs_timers_next_us(&w.t.loop->timers), UINT64_MAX);
     world_close(&w);
 }
 
@@ -177,7 +177,7 @@ static void wait_again_and_again(crs_fiber *fiber, void *arg)
     w->parked[0] = fiber;
     w->ended[0] = crs_fiber_wait(fiber, UINT64_MAX);
     w->ended[1] = crs_fiber_wait(fiber, UINT64_MAX);
-    w->ended[2] = crs_fiber_wait(fiber, crs_fiber_loop(fiber)->now_ms + 1000);
+    w->ended[2] = crs_fiber_wait(fiber, crs_fiber_loop(fiber)->now_us + 1000000);
 }
 
 static void a_cancelled_fiber_cannot_wait_any_more(void **state)
@@ -426,7 +426,7 @@ static void new_and_start_fail_cleanly_without_memory(void **state)
 static void sleep_without_memory(crs_fiber *fiber, void *arg)
 {
     crs_alloc_fail_at(1);
-    *(cereus_status *)arg = crs_fiber_wait(fiber, crs_fiber_loop(fiber)->now_ms + 50);
+    *(cereus_status *)arg = crs_fiber_wait(fiber, crs_fiber_loop(fiber)->now_us + 50000);
 }
 
 static void a_deadline_that_cannot_be_kept_fails_the_wait(void **state)

@@ -20,11 +20,11 @@ static void timers_fire_in_order_and_only_when_due(void **state)
     crs_timer_init(&a, note);
     crs_timer_init(&b, note);
     crs_timer_init(&c, note);
-    assert_int_equal(crs_timers_next_ms(&t), UINT64_MAX);
+    assert_int_equal(crs_timers_next_us(&t), UINT64_MAX);
     assert_int_equal(crs_timer_start(&t, &a, 30), CEREUS_OK);
     assert_int_equal(crs_timer_start(&t, &b, 10), CEREUS_OK);
     assert_int_equal(crs_timer_start(&t, &c, 20), CEREUS_OK);
-    assert_int_equal(crs_timers_next_ms(&t), 10);
+    assert_int_equal(crs_timers_next_us(&t), 10);
     fired_count = 0;
     crs_timers_run(&t, 9);
     assert_int_equal(fired_count, 0);
@@ -40,7 +40,7 @@ static void timers_fire_in_order_and_only_when_due(void **state)
     crs_timers_fini(&t);
 }
 
-/** The model is the array itself: due_ms, UINT64_MAX while stopped. */
+/** The model is the array itself: due_us, UINT64_MAX while stopped. */
 static void a_random_history_goes_as_a_plain_list_would(void **state)
 {
     enum { TIMERS = 200, STEPS = 20000 };
@@ -82,7 +82,7 @@ static void a_random_history_goes_as_a_plain_list_would(void **state)
             assert_int_equal(crs_timer_running(&timers[k]), due[k] != UINT64_MAX);
             next = due[k] < next ? due[k] : next;
         }
-        assert_int_equal(crs_timers_next_ms(&t), next);
+        assert_int_equal(crs_timers_next_us(&t), next);
         assert_true(what < 14 || next > now);
     }
     crs_timers_fini(&t);
@@ -109,7 +109,7 @@ static void a_timer_that_restarts_itself_for_now_does_not_keep_run_from_returnin
     assert_int_equal(crs_timer_start(&t, &a, 0), CEREUS_OK);
     crs_timers_run(&t, 5);
     assert_int_equal(calls, 1);
-    assert_int_equal(crs_timers_next_ms(&t), 0);
+    assert_int_equal(crs_timers_next_us(&t), 0);
     crs_timers_fini(&t);
 }
 
