@@ -550,8 +550,13 @@ static size_t message_input(crs_conn *conn, uint8_t *data, size_t len)
     return conn->ws ? crs_ws_input(conn, data, len) : stream_input(conn, data, len);
 }
 
-void crs_conn_deliver_message(crs_conn *conn, uint8_t *data, size_t len)
+void crs_conn_deliver_message(crs_conn *conn, uint8_t opcode, uint8_t *data, size_t len)
 {
+    if (conn->ops && conn->ops->on_message) {
+        if (conn->ops->on_message(conn->owner, opcode, data, len) == CRS_INPUT_PAUSE && conn->state == CRS_CONN_OPEN)
+            conn->paused = true;
+        return;
+    }
     crs_packet pkt;
     size_t used;
     cereus_status st = crs_packet_decode(cereus_slice_of(data, len), conn->transport->opt.packet_max, &pkt, &used);

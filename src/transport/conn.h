@@ -53,6 +53,9 @@ const char *crs_peer_text(const crs_peer *peer, char out[CRS_PEER_TEXT_MAX]);
 typedef struct crs_conn_ops {
     /** A packet is there; @p body may be changed in place and is good until this returns. */
     crs_input (*on_packet)(void *owner, crs_packet_type type, uint8_t *body, size_t len);
+    /** Gets whole WebSocket messages, text or binary (crs_ws_opcode), in place of the packets in them: for an owner that
+     * speaks another protocol. NULL: a message is one packet. Answer with crs_conn_reserve_message(). */
+    crs_input (*on_message)(void *owner, uint8_t opcode, uint8_t *data, size_t len);
     /** The peer takes no more for now: crs_conn_stalled_ms() runs from here. */
     void (*on_blocked)(void *owner);
     /** All output has gone out after it was blocked, or while the owner wants no input: it may have stopped for its
@@ -74,7 +77,8 @@ typedef struct crs_transport_options {
     size_t packet_max;           /* longest packet body accepted, bytes */
     uint64_t opening_timeout_ms; /* for the HTTP upgrade and what else precedes the first packet */
     uint64_t flush_timeout_ms;   /* for what is still queued when a connection is closed */
-    crs_open_fn *on_open;        /* a connection is open */
+    bool check_utf8;      /* refuse WebSocket text that is not UTF-8: crs_ws_rx_options says why it is off for games */
+    crs_open_fn *on_open; /* a connection is open */
     void *on_open_user;
 } crs_transport_options;
 
@@ -110,6 +114,8 @@ CEREUS_MUST_USE cereus_status crs_frame_new(size_t packet_len, crs_frame *ret_fr
  * @return NULL: out of memory, or the connection is closing
  */
 uint8_t *crs_conn_reserve(crs_conn *conn, size_t packet_len);
+/** The same for a WebSocket message of @p len bytes, text or binary as @p opcode says. */
+uint8_t *crs_conn_reserve_message(crs_conn *conn, uint8_t opcode, size_t len);
 /** Queue a shared frame. @return CEREUS_OK; CEREUS_E_NOMEM; CEREUS_E_GONE: closing. Ownership: shares frame->buf. */
 CEREUS_MUST_USE cereus_status crs_conn_send_frame(crs_conn *conn, const crs_frame *frame);
 /** Bytes queued and not taken by the kernel yet. */

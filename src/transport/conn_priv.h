@@ -93,13 +93,13 @@ void crs_conn_on_writable(crs_conn *conn);
 void crs_conn_fini(crs_conn *conn);
 /** End it because of the peer or an error, and tell the owner. @p flush: what is queued still goes out. */
 void crs_conn_end_by(crs_conn *conn, crs_conn_end why, bool flush);
-/** A whole message arrived that must be exactly one packet. */
-void crs_conn_deliver_message(crs_conn *conn, uint8_t *data, size_t len);
+/** A whole message arrived: exactly one packet, unless the owner takes messages as they are. */
+void crs_conn_deliver_message(crs_conn *conn, uint8_t opcode, uint8_t *data, size_t len);
 /** Room for @p len raw bytes of output. NULL: out of memory. */
 uint8_t *crs_conn_reserve_raw(crs_conn *conn, size_t len);
 
 /* websocket.c */
-crs_ws_state *crs_ws_state_new(size_t packet_max);
+crs_ws_state *crs_ws_state_new(const crs_transport_options *opt);
 crs_ws_state *crs_ws_state_free(crs_ws_state *ws);
 /** Handle bytes of an upgrade head or of frames; returns how many were used. */
 size_t crs_ws_input(crs_conn *conn, uint8_t *data, size_t len);

@@ -136,7 +136,7 @@ cereus_status crs_pipe_open(crs_transport *t, crs_framing framing, crs_pipe **re
 {
     crs_pipe *pipe = crs_zalloc(sizeof *pipe);
     memory_conn *c = crs_zalloc(sizeof *c);
-    crs_ws_state *ws = framing == CRS_FRAMING_WEBSOCKET ? crs_ws_state_new(t->opt.packet_max) : NULL;
+    crs_ws_state *ws = framing == CRS_FRAMING_WEBSOCKET ? crs_ws_state_new(&t->opt) : NULL;
     if (!pipe || !c || (framing == CRS_FRAMING_WEBSOCKET && !ws)) {
         crs_free(pipe);
         crs_free(c);

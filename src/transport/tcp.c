@@ -120,7 +120,7 @@ static bool adopt(crs_transport *t, crs_framing framing, int fd, const struct so
 {
     tcp_conn *c = crs_zalloc(sizeof *c);
     crs_ws_state *ws = NULL;
-    if (!c || (framing == CRS_FRAMING_WEBSOCKET && !(ws = crs_ws_state_new(t->opt.packet_max)))) {
+    if (!c || (framing == CRS_FRAMING_WEBSOCKET && !(ws = crs_ws_state_new(&t->opt)))) {
         crs_free(c);
         return false;
     }

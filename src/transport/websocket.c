@@ -6,17 +6,17 @@
 #include "transport/ws_frame.h"
 
 struct crs_ws_state {
-    bool upgraded;
     crs_ws_rx rx;
 };
 
-crs_ws_state *crs_ws_state_new(size_t packet_max)
+crs_ws_state *crs_ws_state_new(const crs_transport_options *opt)
 {
     crs_ws_state *ws = crs_zalloc(sizeof *ws);
     if (!ws)
         return NULL;
-    crs_ws_rx_options opt = {.message_max = (uint32_t)(CRS_PACKET_HEAD_LEN + packet_max)};
-    crs_ws_rx_init(&ws->rx, &opt);
+    crs_ws_rx_options rx_opt = {.message_max = (uint32_t)(CRS_PACKET_HEAD_LEN + opt->packet_max),
+                                .check_utf8 = opt->check_utf8};
+    crs_ws_rx_init(&ws->rx, &rx_opt);
     return ws;
 }
 
@@ -36,6 +36,19 @@ size_t crs_ws_packet_head(size_t packet_len, uint8_t out[CRS_FRAME_HEAD_MAX])
     size_t len = crs_ws_head(CRS_WS_BINARY, packet_len, NULL, head);
     memcpy(out, head, len);
     return len;
+}
+
+uint8_t *crs_conn_reserve_message(crs_conn *conn, uint8_t opcode, size_t len)
+{
+    if (conn->state != CRS_CONN_OPEN)
+        return NULL;
+    uint8_t head[CRS_WS_HEAD_MAX];
+    size_t head_len = crs_ws_head(opcode, len, NULL, head);
+    uint8_t *room = crs_conn_reserve_raw(conn, head_len + len);
+    if (!room)
+        return NULL;
+    memcpy(room, head, head_len);
+    return room + head_len;
 }
 
 static bool say(crs_conn *conn, const void *bytes, size_t len)
@@ -69,7 +82,6 @@ static size_t upgrade(crs_conn *conn, const uint8_t *data, size_t len)
             crs_conn_end_by(conn, CRS_END_ERROR, false);
             return used;
         }
-        conn->ws->upgraded = true;
         crs_conn_opened(conn);
         return used;
     }
@@ -87,7 +99,7 @@ static void on_event(crs_conn *conn, const crs_ws_event *event)
     size_t n;
     switch (event->type) {
     case CRS_WS_EVENT_MESSAGE:
-        crs_conn_deliver_message(conn, event->payload, event->len);
+        crs_conn_deliver_message(conn, event->opcode, event->payload, event->len);
         crs_ws_rx_release(&conn->ws->rx);
         break;
     case CRS_WS_EVENT_PING: /* a client that sends pings and reads nothing must not fill our memory */

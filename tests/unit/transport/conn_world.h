@@ -99,7 +99,7 @@ static void world_on_open(crs_conn *conn, void *user)
     crs_conn_set_owner(conn, &owner_ops, o);
 }
 
-static void world_open_with(conn_world *w, size_t packet_max)
+static void world_open_as(conn_world *w, size_t packet_max, bool check_utf8)
 {
     memset(w, 0, sizeof *w);
     the_world = w;
@@ -107,15 +107,21 @@ static void world_open_with(conn_world *w, size_t packet_max)
     crs_transport_options opt = {.packet_max = packet_max,
                                  .opening_timeout_ms = 3000,
                                  .flush_timeout_ms = 5000,
+                                 .check_utf8 = check_utf8,
                                  .on_open = world_on_open,
                                  .on_open_user = w};
     cereus_error err;
     assert_int_equal(crs_transport_new(loop, &opt, &w->transport, &err), CEREUS_OK);
 }
 
+static inline void world_open_with(conn_world *w, size_t packet_max)
+{
+    world_open_as(w, packet_max, false);
+}
+
 static inline void world_open(conn_world *w)
 {
-    world_open_with(w, PACKET_MAX);
+    world_open_as(w, PACKET_MAX, false);
 }
 
 /** All pipes must have been freed. */

@@ -337,6 +337,70 @@ static void pings_of_a_client_that_reads_nothing_do_not_fill_memory(void **state
     world_close(&w);
 }
 
+typedef struct heard {
+    uint8_t opcode;
+    char text[32];
+} heard;
+
+static heard last_heard;
+
+static crs_input echo_message(void *owner, uint8_t opcode, uint8_t *data, size_t len)
+{
+    conn_owner *o = owner;
+    o->packets++;
+    last_heard.opcode = opcode;
+    snprintf(last_heard.text, sizeof last_heard.text, "%.*s", (int)len, (const char *)data);
+    uint8_t *room = crs_conn_reserve_message(o->conn, opcode, len);
+    assert_non_null(room);
+    memcpy(room, data, len);
+    return o->answer;
+}
+
+static void an_owner_may_take_messages_in_place_of_packets(void **state)
+{
+    crs_conn_ops ops = owner_ops;
+    ops.on_message = echo_message;
+    world_open(&w);
+    crs_pipe *pipe = connect_upgraded();
+    conn_owner *o = &w.owners[0];
+    crs_conn_set_owner(o->conn, &ops, o);
+    send_frame(pipe, 0x81, "text", 4);
+    test_settle(&w.t);
+    assert_int_equal(last_heard.opcode, CRS_WS_TEXT);
+    assert_string_equal(last_heard.text, "text");
+    assert_next_frame(pipe, CRS_WS_TEXT, "text", 4);
+    o->answer = CRS_INPUT_PAUSE;
+    send_frame(pipe, 0x02, "bi", 2);
+    send_frame(pipe, 0x80, "nary", 4);
+    send_frame(pipe, 0x82, "", 0);
+    test_settle(&w.t);
+    assert_int_equal(o->packets, 2);
+    assert_next_frame(pipe, CRS_WS_BINARY, "binary", 6);
+    crs_conn_resume(o->conn);
+    test_settle(&w.t);
+    assert_next_frame(pipe, CRS_WS_BINARY, "", 0);
+    crs_pipe_free(pipe);
+    world_close(&w);
+}
+
+static void text_that_is_not_utf8_is_refused_where_that_is_wanted(void **state)
+{
+    for (int part = 0; part < 2; part++) {
+        world_open_as(&w, PACKET_MAX, true);
+        crs_pipe *pipe = connect_upgraded();
+        send_frame(pipe, part ? 0x01 : 0x81, "\x04\0\0\x02\xff\xfe", 6);
+        test_settle(&w.t);
+        assert_int_equal(w.owners[0].packets, 0);
+        assert_int_equal(w.owners[0].why, CRS_END_MALFORMED);
+        cereus_slice said;
+        assert_int_equal(next_frame(pipe, &said), CRS_WS_CLOSE);
+        assert_int_equal(said.data[0] << 8 | said.data[1], CRS_WS_CODE_NOT_UTF8);
+        assert_true(crs_pipe_closed(pipe));
+        crs_pipe_free(pipe);
+        world_close(&w);
+    }
+}
+
 static void a_close_frame_is_echoed_with_its_code_and_without_its_reason(void **state)
 {
     for (int empty = 0; empty < 2; empty++) {
@@ -577,6 +641,8 @@ TEST_MAIN(cmocka_unit_test(upgrade_and_packets_arrive_wherever_the_bytes_are_spl
           cmocka_unit_test(a_message_over_the_limit_is_refused_before_it_arrives),
           cmocka_unit_test(pings_are_answered_and_pongs_are_not),
           cmocka_unit_test(pings_of_a_client_that_reads_nothing_do_not_fill_memory),
+          cmocka_unit_test(an_owner_may_take_messages_in_place_of_packets),
+          cmocka_unit_test(text_that_is_not_utf8_is_refused_where_that_is_wanted),
           cmocka_unit_test(a_close_frame_is_echoed_with_its_code_and_without_its_reason),
           cmocka_unit_test(frames_that_break_the_protocol_are_told_why_and_closed),
           cmocka_unit_test(a_paused_connection_gets_one_packet_per_resume),
