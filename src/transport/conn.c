@@ -412,6 +412,10 @@ static void flush_queue(crs_conn *conn)
     if (conn->blocked) {
         conn->blocked = false;
         conn->stream->want(conn, !conn->paused, false);
+        if (conn->ws && conn->state == CRS_CONN_OPEN && !crs_ws_drained(conn)) {
+            crs_conn_end_by(conn, CRS_END_ERROR, false);
+            return;
+        }
     }
     if (awaited && conn->ops)
         conn->ops->on_drained(conn->owner);

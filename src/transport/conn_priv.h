@@ -103,6 +103,8 @@ crs_ws_state *crs_ws_state_new(const crs_transport_options *opt);
 crs_ws_state *crs_ws_state_free(crs_ws_state *ws);
 /** Handle bytes of an upgrade head or of frames; returns how many were used. */
 size_t crs_ws_input(crs_conn *conn, uint8_t *data, size_t len);
+/** All output of an open connection has gone out: say what had to wait for that. False: out of memory. */
+CEREUS_MUST_USE bool crs_ws_drained(crs_conn *conn);
 /** Bytes that a frame's head for @p packet_len takes, and the head. */
 size_t crs_ws_packet_head(size_t packet_len, uint8_t out[CRS_FRAME_HEAD_MAX]);
 

@@ -5,8 +5,14 @@
 #include "transport/http_head.h"
 #include "transport/ws_frame.h"
 
+typedef struct pong {
+    size_t len;
+    uint8_t payload[CRS_WS_CONTROL_MAX];
+} pong;
+
 struct crs_ws_state {
     crs_ws_rx rx;
+    pong *owed; /* for the last ping of a peer that took nothing at the time; NULL: none */
 };
 
 crs_ws_state *crs_ws_state_new(const crs_transport_options *opt)
@@ -25,6 +31,7 @@ crs_ws_state *crs_ws_state_free(crs_ws_state *ws)
     if (!ws)
         return NULL;
     crs_ws_rx_fini(&ws->rx);
+    crs_free(ws->owed);
     crs_free(ws);
     return NULL;
 }
@@ -68,6 +75,33 @@ static bool say_control(crs_conn *conn, crs_ws_opcode opcode, const uint8_t *pay
     return say(conn, frame, head + len);
 }
 
+/**
+ * Answer a ping, or owe the answer while the peer takes nothing. One pong is owed at most, for the last ping, as RFC 6455
+ * 5.5.3 allows: a client that sends pings and reads nothing must not fill our memory.
+ */
+static bool answer_ping(crs_conn *conn, const uint8_t *payload, size_t len)
+{
+    crs_ws_state *ws = conn->ws;
+    if (!conn->blocked)
+        return say_control(conn, CRS_WS_PONG, payload, len);
+    if (!ws->owed && !(ws->owed = crs_malloc(sizeof *ws->owed)))
+        return false;
+    ws->owed->len = len;
+    memcpy(ws->owed->payload, payload, len);
+    return true;
+}
+
+bool crs_ws_drained(crs_conn *conn)
+{
+    pong *owed = conn->ws->owed;
+    if (!owed)
+        return true;
+    conn->ws->owed = NULL;
+    bool said = say_control(conn, CRS_WS_PONG, owed->payload, owed->len);
+    crs_free(owed);
+    return said;
+}
+
 static size_t upgrade(crs_conn *conn, const uint8_t *data, size_t len)
 {
     crs_loop *loop = conn->transport->loop;
@@ -102,8 +136,8 @@ static void on_event(crs_conn *conn, const crs_ws_event *event)
         crs_conn_deliver_message(conn, event->opcode, event->payload, event->len);
         crs_ws_rx_release(&conn->ws->rx);
         break;
-    case CRS_WS_EVENT_PING: /* a client that sends pings and reads nothing must not fill our memory */
-        if (!conn->blocked && !say_control(conn, CRS_WS_PONG, event->payload, event->len))
+    case CRS_WS_EVENT_PING:
+        if (!answer_ping(conn, event->payload, event->len))
             crs_conn_end_by(conn, CRS_END_ERROR, false);
         break;
     case CRS_WS_EVENT_PONG:

@@ -337,6 +337,76 @@ static void pings_of_a_client_that_reads_nothing_do_not_fill_memory(void **state
     world_close(&w);
 }
 
+static void the_last_ping_of_a_client_that_read_nothing_is_answered_when_it_reads(void **state)
+{
+    world_open(&w);
+    crs_pipe *pipe = connect_upgraded();
+    crs_pipe_set_window(pipe, 10);
+    assert_true(say_text(w.owners[0].conn, "more than fits into the window"));
+    test_settle(&w.t);
+    assert_int_equal(w.owners[0].blocked, 1);
+    for (char c = 'a'; c <= 'z'; c++) {
+        send_frame(pipe, 0x89, (char[]){c, c}, (size_t)(c - 'a') % 3);
+        test_settle(&w.t);
+    }
+    send_frame(pipe, 0x89, "last", 4);
+    test_settle(&w.t);
+    assert_int_equal(crs_pipe_received(pipe).len, 10);
+    crs_pipe_set_window(pipe, 1000);
+    test_settle(&w.t);
+    crs_pipe_take(pipe, 0); /* notices the room */
+    test_settle(&w.t);
+    cereus_slice payload;
+    assert_int_equal(next_frame(pipe, &payload), CRS_WS_BINARY);
+    assert_next_frame(pipe, CRS_WS_PONG, "last", 4);
+    assert_int_equal(crs_pipe_received(pipe).len, 0);
+    send_frame(pipe, 0x89, "next", 4); /* and the next at once */
+    test_settle(&w.t);
+    assert_next_frame(pipe, CRS_WS_PONG, "next", 4);
+    crs_pipe_free(pipe);
+    world_close(&w);
+}
+
+static void a_pong_that_is_owed_is_forgotten_when_the_connection_closes(void **state)
+{
+    world_open(&w);
+    crs_pipe *pipe = connect_upgraded();
+    crs_pipe_set_window(pipe, 10);
+    assert_true(say_text(w.owners[0].conn, "more than fits into the window"));
+    test_settle(&w.t);
+    send_frame(pipe, 0x89, "late", 4);
+    send_frame(pipe, 0x88, "\x03\xe8", 2);
+    test_settle(&w.t);
+    assert_int_equal(w.owners[0].why, CRS_END_PEER);
+    crs_pipe_set_window(pipe, 1000);
+    crs_pipe_take(pipe, 0);
+    test_settle(&w.t);
+    cereus_slice payload;
+    assert_int_equal(next_frame(pipe, &payload), CRS_WS_BINARY);
+    assert_next_frame(pipe, CRS_WS_CLOSE, "\x03\xe8", 2); /* and nothing behind it */
+    assert_int_equal(crs_pipe_received(pipe).len, 0);
+    assert_true(crs_pipe_closed(pipe));
+    crs_pipe_free(pipe);
+    world_close(&w);
+}
+
+static void a_pong_without_memory_ends_the_connection(void **state)
+{
+    world_open(&w);
+    crs_pipe *pipe = connect_upgraded();
+    crs_pipe_set_window(pipe, 10);
+    assert_true(say_text(w.owners[0].conn, "more than fits into the window"));
+    test_settle(&w.t);
+    send_frame(pipe, 0x89, "late", 4);
+    crs_alloc_fail_at(1);
+    test_settle(&w.t);
+    crs_alloc_fail_at(0);
+    assert_int_equal(w.owners[0].ended, 1);
+    assert_int_equal(w.owners[0].why, CRS_END_ERROR);
+    crs_pipe_free(pipe);
+    world_close(&w);
+}
+
 typedef struct heard {
     uint8_t opcode;
     char text[32];
@@ -641,6 +711,9 @@ TEST_MAIN(cmocka_unit_test(upgrade_and_packets_arrive_wherever_the_bytes_are_spl
           cmocka_unit_test(a_message_over_the_limit_is_refused_before_it_arrives),
           cmocka_unit_test(pings_are_answered_and_pongs_are_not),
           cmocka_unit_test(pings_of_a_client_that_reads_nothing_do_not_fill_memory),
+          cmocka_unit_test(the_last_ping_of_a_client_that_read_nothing_is_answered_when_it_reads),
+          cmocka_unit_test(a_pong_that_is_owed_is_forgotten_when_the_connection_closes),
+          cmocka_unit_test(a_pong_without_memory_ends_the_connection),
           cmocka_unit_test(an_owner_may_take_messages_in_place_of_packets),
           cmocka_unit_test(text_that_is_not_utf8_is_refused_where_that_is_wanted),
           cmocka_unit_test(a_close_frame_is_echoed_with_its_code_and_without_its_reason),
