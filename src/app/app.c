@@ -6,13 +6,11 @@
  *        barrier makes sure that no mail is under way, and the threads end.
  */
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -516,16 +514,6 @@ static void pass_barrier(cereus_app *app)
 
 /* ---- start ---- */
 
-static sigset_t end_signals(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGTERM);
-    return set;
-}
-
 static cereus_status find_endpoints(cereus_app *app, int *claims, cereus_error *err)
 {
     size_t count;
@@ -698,11 +686,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         claims[i] = -1;
     cereus_status st = apply_settings(app, err);
     raise_descriptor_limit(app);
-    sigset_t ends = end_signals();
-    app->signal_fd =
-        signalfd(app->signal_fd, &ends, SFD_CLOEXEC); /* now: players may take all other descriptors before the wait */
-    if (!st && app->signal_fd < 0)
-        st = crs_fail(err, CEREUS_E_IO, "signals: %s (more file descriptors needed? see ulimit -n)", strerror(errno));
+    if (!st)
+        st = crs_signals_open(app, err); /* now: players may take all other descriptors before the wait */
     if (!st)
         st = find_endpoints(app, claims, err);
     if (!st)
@@ -826,16 +811,7 @@ void cereus_app_wait(cereus_app *app, bool with_signals)
 {
     if (app->state != CRS_APP_RUNNING)
         return;
-    sigset_t ends = end_signals();
-    if (with_signals)
-        pthread_sigmask(SIG_BLOCK, &ends, NULL);
-    int signal_fd = with_signals ? app->signal_fd : -1;
-    struct pollfd fds[2] = {{.fd = app->shutdown_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
-    while (poll(fds, signal_fd >= 0 ? 2 : 1, -1) < 0 && errno == EINTR) {
-    }
-    struct signalfd_siginfo info;
-    if (signal_fd >= 0 && fds[1].revents && read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
-        crs_log_info(&app->log, "stopping", CRS_STR("signal", strsignal((int)info.ssi_signo)));
+    crs_signals_wait(app, with_signals);
     set_state(app, CRS_APP_STOPPED, app->core.loop_count); /* no more tasks */
     stop_loops(app);
     free_running_parts(app);

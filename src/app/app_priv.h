@@ -86,4 +86,13 @@ struct cereus_app {
     pthread_cond_t changed; /* something guarded by mu has */
 };
 
+/* -- signals.c -- */
+
+/** Keep the signals that an app takes from the calling thread and from those that it starts. */
+void crs_signals_block(void);
+/** Make app->signal_fd. CEREUS_E_IO. Thread: setup. */
+CEREUS_MUST_USE cereus_status crs_signals_open(cereus_app *app, cereus_error *err);
+/** Handle signals (@p with_signals) until somebody wants the end. Thread: the one that started the app. */
+void crs_signals_wait(cereus_app *app, bool with_signals);
+
 #endif

@@ -34,12 +34,7 @@ int cereus_app_main(cereus_app *app, int argc, char **argv)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
-    sigset_t ends;
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGINT);
-    sigaddset(&ends, SIGQUIT);
-    sigaddset(&ends, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &ends, NULL); /* before any thread starts: they inherit it, and the wait takes them */
+    crs_signals_block(); /* before any thread starts: they inherit it, and the wait takes them */
 
     int code;
     if (cereus_config_parse_args(cereus_app_config(app), argc, argv, &action, &err) != CEREUS_OK) {
