@@ -5,6 +5,7 @@
 #include <cereus/app.h>
 #include <cereus/config.h>
 #include <cereus/context.h>
+#include <cereus/docs.h>
 #include <cereus/group.h>
 #include <cereus/handler.h>
 #include <cereus/log.h>

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "app/app_priv.h"
+#include "dispatch/docs.h"
 
 enum { OFFLOAD_QUEUE_MAX = 65536 };
 
@@ -57,10 +58,11 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     app->core.app = app;
     app->core.log = &app->log;
     app->core.groups = app->groups;
+    app->core.descriptors = crs_descriptors_new();
     app->core.dict = crs_route_dict_new();
     app->core.uids = crs_uid_index_new();
-    if (app->shutdown_fd < 0 || !app->type || !app->id || !app->config || !app->groups || !app->core.dict ||
-        !app->core.uids || crs_registry_init(&app->core.registry, app->type) != CEREUS_OK)
+    if (app->shutdown_fd < 0 || !app->type || !app->id || !app->config || !app->groups || !app->core.descriptors ||
+        !app->core.dict || !app->core.uids || crs_registry_init(&app->core.registry, app->type) != CEREUS_OK)
         return cereus_app_free(app);
     return app;
 }
@@ -71,6 +73,8 @@ cereus_app *cereus_app_free(cereus_app *app)
         return NULL;
     CRS_ASSERT(app->state != CRS_APP_RUNNING);
     crs_registry_fini(&app->core.registry);
+    crs_descriptors_free(app->core.descriptors);
+    crs_free(app->core.docs_text);
     crs_hook_free_all(&app->core.on_bind);
     crs_hook_free_all(&app->core.on_after_bind);
     crs_hook_free_all(&app->core.on_close);
@@ -685,6 +689,10 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
     for (size_t i = 0; i < CRS_LISTENERS_MAX; i++)
         claims[i] = -1;
     cereus_status st = apply_settings(app, err);
+    crs_free(app->core.docs_text); /* of a start that failed */
+    app->core.docs_text = NULL;
+    if (!st && crs_docs_text(&app->core.registry, &app->core.docs_text))
+        st = crs_fail(err, CEREUS_E_NOMEM, "the documentation of the routes: out of memory");
     raise_descriptor_limit(app);
     if (!st)
         st = crs_signals_open(app, err); /* now: players may take all other descriptors before the wait */

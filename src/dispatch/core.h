@@ -6,6 +6,7 @@
 
 #include <cereus/app.h>
 
+#include "dispatch/descriptors.h"
 #include "dispatch/registry.h"
 #include "fiber/await.h"
 #include "serialize/serializer.h"
@@ -31,6 +32,8 @@ typedef struct crs_dispatch {
 struct crs_core {
     cereus_app *app;
     crs_registry registry;
+    crs_descriptors *descriptors;
+    char *docs_text; /* for the documentation route; NULL: there is none, or not started */
     const cereus_serializer *serializer;
     crs_route_dict *dict;
     crs_uid_index *uids;

@@ -531,6 +531,36 @@ static const cereus_method test_methods[] = {
     CEREUS_RAW_REQUEST("gcast", test_gcast),
 };
 
+/* -- ptest: the service of the documentation routes -- */
+
+static cereus_status ptest_echodoc(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
+{
+    out->message = in->message;
+    return CEREUS_OK;
+}
+
+static cereus_status ptest_note(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
+{
+    return CEREUS_OK;
+}
+
+static cereus_status ptest_err(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
+{
+    return test_errmeta(ctx, cereus_slice_of("", 0), NULL);
+}
+
+static cereus_status register_ptest(cereus_app *app, const cereus_service_options *options, cereus_error *err)
+{
+    const cereus_method methods[] = {
+        cereus_docs_method("docs"),
+        cereus_descriptors_method("protos"),
+        TYPED("echodoc", ptest_echodoc, protos__doc__descriptor, protos__doc__descriptor),
+        TYPED("err", ptest_err, protos__doc__descriptor, protos__doc__descriptor),
+        {.name = "note", .in = CEREUS_MESSAGE, .in_type = &protos__doc__descriptor, .fn = ptest_note},
+    };
+    return cereus_app_register(app, "ptest", methods, CEREUS_COUNT(methods), options, err);
+}
+
 /* -- probe: what the server holds, for the tests that look for leaks -- */
 
 /* The argument names counters, comma-separated; `sessions` is always there. */
@@ -640,9 +670,6 @@ static int refuse_what_is_missing(const json_t *settings)
         return complain(EXIT_NOT_HERE_YET, "the PROXY protocol is not here yet", "");
     if (json_is_true(json_object_get(settings, "cluster")))
         return complain(EXIT_NOT_HERE_YET, "clusters are not here yet", "");
-    const char *service = json_string_value(json_object_get(settings, "service"));
-    if (service && strcmp(service, "test") != 0)
-        return complain(EXIT_NOT_HERE_YET, "the documentation service is not here yet", "");
     return 0;
 }
 
@@ -693,6 +720,9 @@ static cereus_status register_services(cereus_app *app, const json_t *settings, 
                                        cereus_error *err)
 {
     cereus_service_options options = {.home = !strcmp(args->home, "one") ? CEREUS_HOME_ONE : CEREUS_HOME_SESSION};
+    const char *service = json_string_value(json_object_get(settings, "service"));
+    if (service && !strncmp(service, "ptest", 5))
+        return register_ptest(app, &options, err); /* and nothing else: all of it is in the documentation */
     /* dispatch 25 in the recordings: messages of one session overlap */
     bool overlap = json_integer_value(json_object_get(settings, "dispatch")) > 1;
     cereus_method methods[CEREUS_COUNT(test_methods)];
