@@ -1,5 +1,5 @@
 /* examples/typed: a service from a .proto. The same handler serves JSON clients (the default) and Protobuf clients
- * (`--serializertype 2`); the generated header has the table, the registration and the pushes.
+ * (`--serializertype 2`); the generated header has the table, the registration, the pushes and what tools are told of it.
  *
  *     typed [--listen URL] [settings, see --help]
  */
@@ -38,7 +38,8 @@ int main(int argc, char **argv)
 {
     cereus_error err = {0};
     cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "guess", .frontend = true});
-    if (cereus_app_listen(app, "tcp://127.0.0.1:3251", &err) || guess_game_register(app, &game, NULL, &err)) {
+    if (cereus_app_listen(app, "tcp://127.0.0.1:3251", &err) || guess_game_register(app, &game, NULL, &err) ||
+        cereus_app_register_docs(app, "docs", &err)) {
         fprintf(stderr, "typed: %s\n", err.msg);
         return 1;
     }

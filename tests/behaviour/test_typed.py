@@ -1,4 +1,5 @@
 """A handler generated from a .proto, for clients that speak JSON and for clients that speak Protobuf."""
+import base64
 import json
 import os
 import re
@@ -6,6 +7,7 @@ import signal
 import subprocess
 import sys
 import unittest
+import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_wire as wire  # noqa: E402
@@ -41,6 +43,18 @@ class Typed(unittest.TestCase):
         push, reply = conn.wait_message(BUSY_S), conn.wait_message(BUSY_S)
         self.assertEqual((push.route, json.loads(push.body)['number']), (b'onWon', 42))
         self.assertEqual(json.loads(reply.body), {'text': 'that is it', 'tries_left': 3})
+
+    def test_it_describes_itself(self):
+        self.serializer = 'json'
+        conn = self.serve()
+        handlers = json.loads(json.loads(conn.call('docs.docs').body)['doc'])['handlers']
+        self.assertEqual(sorted(handlers), ['guess.docs.docs', 'guess.docs.protos', 'guess.game.try'])
+        self.assertEqual(handlers['guess.game.try'], {
+            'input': {'*guess.Attempt': {'number': 'int32'}},
+            'output': [{'*guess.Hint': {'text': 'string', 'tries_left': 'int32'}}, 'error']})
+        files = json.loads(conn.call('guess.docs.protos', b'{"name":["guess.Won"]}').body)['desc']
+        plain = zlib.decompress(base64.b64decode(files[0]), 31)
+        self.assertEqual(wire.pb_fields(plain)[:2], [(1, b'guess.proto'), (2, b'guess')])
 
     def test_a_wrong_body_is_refused_with_the_field_named(self):
         self.serializer = 'json'

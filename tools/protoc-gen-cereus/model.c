@@ -10,6 +10,7 @@
 #include "base/strmap.h"
 #include "base/utf8.h"
 #include "names.h"
+#include "serialize/protobuf.h"
 #include "serialize/fields.h"
 #include "serialize/serializer.h"
 
@@ -20,6 +21,7 @@
 enum {
     OPTION_NUMBER = 51900,     /* all of cereus/options.proto's */
     PB_C_OPTION_NUMBER = 1019, /* protobuf-c/protobuf-c.proto */
+    SET_LEN_MAX = 16 << 20,    /* descriptors in one header */
     ROUTE_LEN_MAX = 255,       /* client-protocol.md: the length is one byte */
 
     /* field numbers of descriptor.proto, of which a place in a file is made */
@@ -31,6 +33,8 @@ enum {
 
 typedef Google__Protobuf__FileDescriptorProto file_proto;
 typedef Google__Protobuf__DescriptorProto message_proto;
+typedef Google__Protobuf__EnumDescriptorProto enum_proto;
+typedef Google__Protobuf__FieldDescriptorProto field_proto;
 typedef Google__Protobuf__ServiceDescriptorProto service_proto;
 typedef Google__Protobuf__MethodDescriptorProto method_proto;
 typedef Google__Protobuf__SourceCodeInfo__Location location_proto;
@@ -42,6 +46,7 @@ typedef struct gen {
     cereus_status status; /* CEREUS_OK: go on */
     crs_strmap files;     /* name -> file_proto */
     crs_strmap types;     /* ".chat.JoinRequest" -> crs_gen_type */
+    crs_strmap homes;     /* ".chat.JoinRequest", and enums -> file_proto that declares it */
     crs_strmap taken;     /* C name -> text that says who has it */
     crs_strmap locations; /* bytes of a path in the file being read -> location_proto */
 } gen;
@@ -275,6 +280,16 @@ static const char *route_of(gen *g, const place *at, const char *who, const char
 
 /* -- messages -- */
 
+/* Note where enums are declared. @p scope: ".chat.Room", or "" outside of all. */
+static void add_enums(gen *g, const place *at, const char *scope, enum_proto *const *enums, size_t count)
+{
+    for (size_t i = 0; i < count && !g->status; i++) {
+        const char *key = format(g, "%s.%s", scope, enums[i]->name ? enums[i]->name : "");
+        if (!g->status && put_new(g, &g->homes, key, at->file))
+            stop(g, CEREUS_E_MALFORMED, "an enum is declared twice");
+    }
+}
+
 /* Note @p m and the messages declared inside as types that methods may use. @p name: "Room.User" inside the package. */
 static void add_type(gen *g, const place *at, const char *c_package, const char *header, const message_proto *m,
                      const char *name)
@@ -292,8 +307,9 @@ static void add_type(gen *g, const place *at, const char *c_package, const char 
         return;
     if (!crs_name_is_identifier(type->name, true))
         stop(g, CEREUS_E_MALFORMED, "the name of a message is no identifier");
-    else if (put_new(g, &g->types, key, type))
+    else if (put_new(g, &g->types, key, type) || put_new(g, &g->homes, key, at->file))
         stop(g, CEREUS_E_MALFORMED, "a message is declared twice");
+    add_enums(g, at, key, m->enum_type, m->n_enum_type);
     for (size_t i = 0; i < m->n_nested_type && !g->status; i++) {
         const char *inner = m->nested_type[i]->name ? m->nested_type[i]->name : "";
         add_type(g, at, c_package, header, m->nested_type[i], format(g, "%s.%s", name, inner));
@@ -341,6 +357,8 @@ static void add_file(gen *g, const file_proto *file)
         const message_proto *m = file->message_type[i];
         add_type(g, &at, c_package, header, m, m->name ? m->name : "");
     }
+    const char *package = package_of(file);
+    add_enums(g, &at, *package ? format(g, ".%s", package) : "", file->enum_type, file->n_enum_type);
 }
 
 /* -- services -- */
@@ -523,9 +541,201 @@ static void read_pushes(gen *g, place *at, int32_t field, const char *file_prefi
     }
 }
 
+/* -- descriptors: what the app is told of the file -- */
+
+/* The files that a set is made of, in the order in which they are needed. */
+typedef struct closure {
+    crs_strmap seen; /* names */
+    Google__Protobuf__FileDescriptorSet set;
+} closure;
+
+/* The files whose types another one uses, in the order of their first use. */
+typedef struct uses {
+    const file_proto *by;
+    crs_strmap seen; /* names */
+    char **names;    /* room for all files */
+    size_t count;
+} uses;
+
+static void use_type(gen *g, uses *u, const char *type)
+{
+    const file_proto *file = type ? crs_strmap_get(&g->homes, cereus_slice_str(type)) : NULL;
+    if (file && file != u->by && !put_new(g, &u->seen, file->name, file))
+        u->names[u->count++] = file->name;
+}
+
+static void use_fields(gen *g, uses *u, field_proto *const *fields, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        use_type(g, u, fields[i]->type_name);
+        use_type(g, u, fields[i]->extendee);
+    }
+}
+
+static void use_messages(gen *g, uses *u, message_proto *const *messages, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        use_fields(g, u, messages[i]->field, messages[i]->n_field);
+        use_fields(g, u, messages[i]->extension, messages[i]->n_extension);
+        use_messages(g, u, messages[i]->nested_type, messages[i]->n_nested_type);
+    }
+}
+
+/* The options' own plug-ins know them, clients do not: what is left is Google's, NULL if that is nothing. */
+static void *plain_options(gen *g, const ProtobufCMessage *options)
+{
+    if (!options)
+        return NULL;
+    ProtobufCMessage *copy = array(g, 1, options->descriptor->sizeof_message);
+    if (!copy)
+        return NULL;
+    memcpy(copy, options, options->descriptor->sizeof_message);
+    copy->n_unknown_fields = 0;
+    copy->unknown_fields = NULL;
+    return protobuf_c_message_get_packed_size(copy) ? copy : NULL;
+}
+#define PLAIN_OPTIONS(g, of) ((of)->options = plain_options(g, (of)->options ? &(of)->options->base : NULL))
+
+/* Copies of an array's messages, to be changed. Pointers are of one size, whatever they point to. */
+static void *copies(gen *g, void *elements, size_t count)
+{
+    ProtobufCMessage *const *from = elements;
+    ProtobufCMessage **to = array(g, count, sizeof *to);
+    for (size_t i = 0; to && i < count; i++) {
+        to[i] = array(g, 1, from[i]->descriptor->sizeof_message);
+        if (!to[i])
+            return NULL;
+        memcpy(to[i], from[i], from[i]->descriptor->sizeof_message);
+    }
+    return to;
+}
+
+static void strip_fields(gen *g, field_proto ***fields, size_t count)
+{
+    *fields = copies(g, *fields, count);
+    for (size_t i = 0; *fields && i < count; i++)
+        PLAIN_OPTIONS(g, (*fields)[i]);
+}
+
+static void strip_enums(gen *g, enum_proto ***enums, size_t count)
+{
+    *enums = copies(g, *enums, count);
+    for (size_t i = 0; *enums && i < count; i++) {
+        enum_proto *e = (*enums)[i];
+        PLAIN_OPTIONS(g, e);
+        e->value = copies(g, e->value, e->n_value);
+        for (size_t k = 0; e->value && k < e->n_value; k++)
+            PLAIN_OPTIONS(g, e->value[k]);
+    }
+}
+
+static void strip_messages(gen *g, message_proto ***messages, size_t count)
+{
+    *messages = copies(g, *messages, count);
+    for (size_t i = 0; *messages && !g->status && i < count; i++) {
+        message_proto *m = (*messages)[i];
+        PLAIN_OPTIONS(g, m);
+        strip_fields(g, &m->field, m->n_field);
+        strip_fields(g, &m->extension, m->n_extension);
+        strip_enums(g, &m->enum_type, m->n_enum_type);
+        strip_messages(g, &m->nested_type, m->n_nested_type);
+        m->oneof_decl = copies(g, m->oneof_decl, m->n_oneof_decl);
+        for (size_t k = 0; m->oneof_decl && k < m->n_oneof_decl; k++)
+            PLAIN_OPTIONS(g, m->oneof_decl[k]);
+        m->extension_range = copies(g, m->extension_range, m->n_extension_range);
+        for (size_t k = 0; m->extension_range && k < m->n_extension_range; k++)
+            PLAIN_OPTIONS(g, m->extension_range[k]);
+    }
+}
+
+/* Put the file behind those that it needs. */
+static void close_over(gen *g, closure *c, const file_proto *from, unsigned depth)
+{
+    if (depth > CRS_SERIALIZE_DEPTH_MAX) {
+        stop(g, CEREUS_E_MALFORMED, "files import each other too deeply");
+        return;
+    }
+    if (put_new(g, &c->seen, from->name, from) || g->status)
+        return;
+    file_proto *file = array(g, 1, sizeof *file);
+    uses u = {.by = from, .names = array(g, g->files.count, sizeof *u.names)};
+    if (!file || !u.names)
+        return;
+    crs_strmap_init(&u.seen);
+    use_messages(g, &u, from->message_type, from->n_message_type);
+    use_fields(g, &u, from->extension, from->n_extension);
+    crs_strmap_fini(&u.seen);
+    *file = *from;
+    /* straight to where the types are: a public import in between holds no message that a client could ask for */
+    file->dependency = u.names;
+    file->n_dependency = u.count;
+    file->n_public_dependency = 0;
+    file->n_weak_dependency = 0;
+    for (size_t i = 0; !g->status && i < file->n_dependency; i++) {
+        const file_proto *import = crs_strmap_get(&g->files, cereus_slice_str(file->dependency[i]));
+        if (import)
+            close_over(g, c, import, depth + 1);
+        else
+            stop(g, CEREUS_E_MALFORMED, "an imported file is not there");
+    }
+    if (g->status)
+        return;
+    file->source_code_info = NULL;
+    file->n_service = 0;
+    PLAIN_OPTIONS(g, file);
+    strip_messages(g, &file->message_type, file->n_message_type);
+    strip_enums(g, &file->enum_type, file->n_enum_type);
+    strip_fields(g, &file->extension, file->n_extension);
+    c->set.file[c->set.n_file++] = file;
+}
+
+/* The file of a type that a method takes or gives. */
+static void close_over_type(gen *g, closure *c, const crs_gen_type *type)
+{
+    const char *key = type ? format(g, ".%s", type->name) : NULL;
+    const file_proto *home = key ? crs_strmap_get(&g->homes, cereus_slice_str(key)) : NULL;
+    if (home && !g->status)
+        close_over(g, c, home, 0);
+}
+
+static void read_describe(gen *g, const place *at, size_t file_count, const crs_gen_file *gen_file,
+                          crs_gen_describe *ret)
+{
+    const file_proto *file = at->file;
+    const char *snake = checked(g, crs_name_snake(g->arena, file->name));
+    ret->fn = format(g, "%s%s_describe", *snake >= '0' && *snake <= '9' ? "_" : "", snake);
+    if (g->status || !claim(g, at, format(g, "file %s", file->name), ret->fn))
+        return;
+    closure c;
+    google__protobuf__file_descriptor_set__init(&c.set);
+    crs_strmap_init(&c.seen);
+    c.set.file = array(g, file_count, sizeof *c.set.file);
+    if (c.set.file)
+        close_over(g, &c, file, 0);
+    for (size_t i = 0; c.set.file && i < gen_file->service_count; i++) {
+        for (size_t k = 0; k < gen_file->services[i].method_count; k++) {
+            close_over_type(g, &c, gen_file->services[i].methods[k].in);
+            close_over_type(g, &c, gen_file->services[i].methods[k].out);
+        }
+    }
+    crs_strmap_fini(&c.seen);
+    if (g->status)
+        return;
+    crs_bytes bytes;
+    crs_bytes_init(&bytes, SET_LEN_MAX);
+    cereus_status st = crs_protobuf_append(&bytes, &c.set.base, g->err);
+    uint8_t *copy = st ? NULL : array(g, bytes.len, 1);
+    if (copy)
+        memcpy(copy, bytes.data, bytes.len);
+    ret->set = cereus_slice_of(copy, bytes.len);
+    crs_bytes_fini(&bytes);
+    if (st && !g->status)
+        g->status = crs_fail_in(g->err, st, "the descriptors of %s", file->name);
+}
+
 /* -- files -- */
 
-static void read_file(gen *g, const file_proto *file, crs_gen_file *ret)
+static void read_file(gen *g, const file_proto *file, size_t file_count, crs_gen_file *ret)
 {
     place at = {.file = file};
     crs_strmap_fini(&g->locations);
@@ -551,6 +761,8 @@ static void read_file(gen *g, const file_proto *file, crs_gen_file *ret)
     const char *scope = *package ? format(g, ".%s", package) : "";
     if (!g->status)
         read_pushes(g, &at, FILE_MESSAGE, prefix, scope, file->message_type, file->n_message_type, ret);
+    if (!g->status)
+        read_describe(g, &at, file_count, ret, &ret->describe);
 }
 
 cereus_status crs_gen_read(cereus_slice bytes, crs_arena *arena, crs_bytes *mistakes, crs_gen_file **ret_files,
@@ -559,6 +771,7 @@ cereus_status crs_gen_read(cereus_slice bytes, crs_arena *arena, crs_bytes *mist
     gen g = {.arena = arena, .mistakes = mistakes, .err = err};
     crs_strmap_init(&g.files);
     crs_strmap_init(&g.types);
+    crs_strmap_init(&g.homes);
     crs_strmap_init(&g.taken);
     crs_strmap_init(&g.locations);
     crs_gen_file *files = NULL;
@@ -576,12 +789,13 @@ cereus_status crs_gen_read(cereus_slice bytes, crs_arena *arena, crs_bytes *mist
     for (; !g.status && count < request->n_file_to_generate; count++) {
         const file_proto *file = crs_strmap_get(&g.files, cereus_slice_str(request->file_to_generate[count]));
         if (file)
-            read_file(&g, file, &files[count]);
+            read_file(&g, file, request->n_proto_file, &files[count]);
         else
             stop(&g, CEREUS_E_MALFORMED, "a file to be generated is not there");
     }
     crs_strmap_fini(&g.files);
     crs_strmap_fini(&g.types);
+    crs_strmap_fini(&g.homes);
     crs_strmap_fini(&g.taken);
     crs_strmap_fini(&g.locations);
     if (g.status)

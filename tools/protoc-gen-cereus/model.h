@@ -48,6 +48,13 @@ typedef struct crs_gen_push {
     const crs_gen_type *type;
 } crs_gen_push;
 
+/** What the file's messages look like: a FileDescriptorSet of it and of the files whose types it uses, as clients need it:
+ * without comments, services and the options of plug-ins; imported are the files whose types are used. */
+typedef struct crs_gen_describe {
+    const char *fn; /* "a_chat_proto_describe" */
+    cereus_slice set;
+} crs_gen_describe;
+
 typedef struct crs_gen_file {
     const char *proto;  /* "a/chat.proto" */
     const char *output; /* "a/chat.cereus.h" */
@@ -57,6 +64,7 @@ typedef struct crs_gen_file {
     size_t service_count;
     crs_gen_push *pushes;
     size_t push_count;
+    crs_gen_describe describe;
 } crs_gen_file;
 
 /**

@@ -10,6 +10,7 @@ The programs come from PROTOC, PROTOC_GEN_CEREUS, PROTOC_GEN_C and CC, the flags
 import difflib
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -112,6 +113,24 @@ class ProtogenTest(unittest.TestCase):
             [*shlex.split(os.environ['CC']), *LANGUAGES['c11'], '-fsyntax-only', '-I' + str(self.out),
              *shlex.split(os.environ['CC_FLAGS']), '-'], input=source, capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ''))
+
+    def test_the_descriptors_are_whole_and_hold_nothing_of_plug_ins(self):
+        self.generate(*good_protos())
+        for proto in good_protos():
+            with self.subTest(proto=proto):
+                header = (self.out / proto).with_suffix('.cereus.h').read_text(encoding='utf-8')
+                numbers = re.search(r'files\[\] = \{([0-9, \n]*)\}', header).group(1)
+                done = subprocess.run(
+                    [os.environ['PROTOC'], '--decode=google.protobuf.FileDescriptorSet',
+                     'google/protobuf/descriptor.proto'],
+                    input=bytes(int(n) for n in re.findall(r'[0-9]+', numbers)), capture_output=True, check=True)
+                text = done.stdout.decode()
+                names = re.findall(r'^  name: "(.*)"$', text, re.M)
+                self.assertIn(proto, names)
+                self.assertEqual(len(names), len(set(names)))
+                self.assertLessEqual(set(re.findall(r'^  (?:public_)?dependency: "(.*)"$', text, re.M)), set(names))
+                self.assertNotRegex(text, r'51900|service \{|source_code_info|cereus/options.proto|descriptor.proto')
+                self.compare(HERE / 'expected' / (proto + '.descriptors'), text)
 
     # -- what is refused --
 
