@@ -20,16 +20,68 @@ const char *crs_config_shown(const char *text, char out[CRS_CONFIG_SHOWN_CAP])
     return out;
 }
 
-cereus_status crs_config_warn(cereus_config *cfg, cereus_error *err, const char *fmt, ...)
+void crs_config_on_mistake(cereus_config *cfg, crs_config_mistake_fn *fn, void *user)
 {
-    char text[600];
-    if (cfg->warning_count == CRS_CONFIG_WARNINGS)
-        return CEREUS_OK;
+    CRS_ASSERT(cfg && fn);
+    cfg->on_mistake = fn;
+    cfg->on_mistake_user = user;
+}
+
+/* Whoever listens hears of each mistake where it is found. */
+static void tell(crs_load *load, bool error, const char *where, const char *text)
+{
+    cereus_config *cfg = load->cfg;
+    if (cfg->on_mistake)
+        cfg->on_mistake(&(crs_config_mistake){.error = error, .where = where, .text = text}, cfg->on_mistake_user);
+}
+
+cereus_status crs_load_wrong(crs_load *load, cereus_status status, const char *where, cereus_error *err,
+                             const char *fmt, ...)
+{
+    char text[CRS_CONFIG_SENTENCE_CAP];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    tell(load, true, where, text);
+    return crs_fail(err, status, "%s (from %s)", text, where);
+}
+
+cereus_status crs_load_wrong_file(crs_load *load, cereus_status status, const char *where, cereus_error *err,
+                                  const char *fmt, ...)
+{
+    char text[CRS_CONFIG_SENTENCE_CAP];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    tell(load, true, where, text);
+    return crs_fail(err, status, "%s: %s", where, text);
+}
+
+cereus_status crs_load_go_on(crs_load *load, cereus_status status)
+{
+    bool endless = status == CEREUS_E_NOMEM || status == CEREUS_E_TOO_LONG;
+    if (!load->cfg->on_mistake || endless || !status)
+        return status;
+    load->failed = status;
+    return CEREUS_OK;
+}
+
+cereus_status crs_load_warn(crs_load *load, const char *where, cereus_error *err, const char *fmt, ...)
+{
+    char text[CRS_CONFIG_SENTENCE_CAP];
+    cereus_config *cfg = load->cfg;
+    va_list args;
+    va_start(args, fmt);
+    int len = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    tell(load, false, where, text);
+    if (cfg->warning_count == CRS_CONFIG_WARNINGS)
+        return CEREUS_OK;
     bool last = cfg->warning_count == CRS_CONFIG_WARNINGS - 1;
+    if (len >= 0 && (size_t)len < sizeof text)
+        snprintf(text + len, sizeof text - (size_t)len, " (from %s)", where);
     char *copy = crs_strdup(last ? "there are more warnings like these" : text);
     if (!copy)
         return crs_fail(err, CEREUS_E_NOMEM, "out of memory while loading settings");
@@ -89,28 +141,28 @@ static const char *parse_number(const crs_config_info *info, const char *text, i
 }
 
 /* The value of @p text for its key. */
-static cereus_status check(const crs_config_info *info, const char *text, const char *source, int64_t *ret_number,
-                           cereus_error *err)
+static cereus_status check(crs_load *load, const crs_config_info *info, const char *text, const char *source,
+                           int64_t *ret_number, cereus_error *err)
 {
     char shown[CRS_CONFIG_SHOWN_CAP], limits[120];
     int64_t number = 0;
     const char *wrong = parse_number(info, text, &number);
     crs_config_shown(text, shown);
     if (wrong)
-        return crs_fail(err, CEREUS_E_INVALID, "%s: \"%s\" %s (from %s)", info->name, shown, wrong, source);
+        return crs_load_wrong(load, CEREUS_E_INVALID, source, err, "%s: \"%s\" %s", info->name, shown, wrong);
     if (info->choices && !find_choice(info->choices, text, &number))
-        return crs_fail(err, CEREUS_E_INVALID, "%s: \"%s\" is none of %s (from %s)", info->name, shown,
-                        crs_config_limits(info, limits, sizeof limits), source);
+        return crs_load_wrong(load, CEREUS_E_INVALID, source, err, "%s: \"%s\" is none of %s", info->name, shown,
+                              crs_config_limits(info, limits, sizeof limits));
     if (!info->choices && info->max != 0 && (number < info->min || number > info->max))
-        return crs_fail(err, CEREUS_E_INVALID, "%s: \"%s\" is out of range, %s (from %s)", info->name, shown,
-                        crs_config_limits(info, limits, sizeof limits), source);
+        return crs_load_wrong(load, CEREUS_E_INVALID, source, err, "%s: \"%s\" is out of range, %s", info->name, shown,
+                              crs_config_limits(info, limits, sizeof limits));
     *ret_number = number;
     return CEREUS_OK;
 }
 
 /* Pitaya reads a bare number in a file as nanoseconds. Its files go on working; for keys of our own that would only be
  * a trap. @p out gets the text with the unit. */
-static cereus_status add_missing_unit(cereus_config *cfg, const crs_config_info *info, const char *source, crs_raw *raw,
+static cereus_status add_missing_unit(crs_load *load, const crs_config_info *info, const char *source, crs_raw *raw,
                                       char out[CRS_CONFIG_SHOWN_CAP], cereus_error *err)
 {
     int64_t number, ms;
@@ -122,8 +174,8 @@ static cereus_status add_missing_unit(cereus_config *cfg, const crs_config_info 
     raw->text = out;
     if (crs_parse_duration_ms(out, &ms))
         return CEREUS_OK; /* check() says what is wrong */
-    return crs_config_warn(cfg, err, "%s: a number without unit means nanoseconds, write %s (from %s)", info->name,
-                           crs_format_duration_ms(ms, better), source);
+    return crs_load_warn(load, source, err, "%s: a number without unit means nanoseconds, write %s", info->name,
+                         crs_format_duration_ms(ms, better));
 }
 
 /* -- storing -- */
@@ -133,27 +185,36 @@ crs_load crs_load_begin(cereus_config *cfg, crs_rank rank)
     return (crs_load){.cfg = cfg, .rank = rank, .id = ++cfg->loads};
 }
 
-static void note_idle(crs_load *load, const char *key)
+/* One line at a start names all that has no effect; whoever listens hears of each, and what stands in for it. */
+static cereus_status note_idle(crs_load *load, const char *key, const crs_config_info *info, const char *source,
+                               cereus_error *err)
 {
     size_t len = strlen(load->idle);
     if (load->rank == CRS_RANK_DEFAULT)
-        return;
+        return CEREUS_OK;
+    if (load->cfg->on_mistake)
+        return info ? crs_load_warn(load, source, err, "%s: has no effect: %s", key, info->help)
+                    : crs_load_warn(load, source, err, "%s: is a key of Pitaya that this version does not read yet",
+                                    key);
     if (len + strlen(key) + 3 <= sizeof load->idle)
         snprintf(load->idle + len, sizeof load->idle - len, "%s%s", len ? ", " : "", key);
     load->idle_count++;
+    return CEREUS_OK;
 }
 
 cereus_status crs_load_end(crs_load *load, const char *where, cereus_error *err)
 {
+    if (load->failed)
+        return load->failed; /* `err` is what it says of the last mistake */
     if (load->idle_count == 0)
         return CEREUS_OK;
     size_t named = 1;
     for (const char *c = load->idle; *c; c++)
         named += *c == ',';
     if (named < load->idle_count)
-        return crs_config_warn(load->cfg, err, "no effect in this version: %s and %zu more (from %s)", load->idle,
-                               load->idle_count - named, where);
-    return crs_config_warn(load->cfg, err, "no effect in this version: %s (from %s)", load->idle, where);
+        return crs_load_warn(load, where, err, "no effect in this version: %s and %zu more", load->idle,
+                             load->idle_count - named);
+    return crs_load_warn(load, where, err, "no effect in this version: %s", load->idle);
 }
 
 static cereus_status no_memory(cereus_error *err)
@@ -162,12 +223,12 @@ static cereus_status no_memory(cereus_error *err)
 }
 
 /* Does a value of this load go into the place of @p old? */
-static cereus_status may_replace(const crs_load *load, const char *key, const crs_setting *old, bool by_alias,
+static cereus_status may_replace(crs_load *load, const char *key, const crs_setting *old, bool by_alias,
                                  const char *source, bool *ret_may, cereus_error *err)
 {
     bool same_load = old && old->load == load->id;
     if (same_load && load->rank == CRS_RANK_FILE && old->by_alias == by_alias)
-        return crs_fail(err, CEREUS_E_INVALID, "%s: is set twice, first at %s (from %s)", key, old->source, source);
+        return crs_load_wrong(load, CEREUS_E_INVALID, source, err, "%s: is set twice, first at %s", key, old->source);
     *ret_may = !old || (load->rank >= old->rank && !(same_load && by_alias && !old->by_alias));
     return CEREUS_OK;
 }
@@ -182,18 +243,18 @@ static cereus_status store_setting(crs_load *load, crs_config_key key, bool by_a
     int64_t number = 0;
     bool may;
     if (!raw.text && info->type != CRS_CONFIG_LIST)
-        return crs_fail(err, CEREUS_E_INVALID, "%s: takes one %s, not a list (from %s)", info->name,
-                        crs_config_type_name(info->type), source);
+        return crs_load_wrong(load, CEREUS_E_INVALID, source, err, "%s: takes one %s, not a list", info->name,
+                              crs_config_type_name(info->type));
     if (raw.text) {
-        CEREUS_TRY(add_missing_unit(load->cfg, info, source, &raw, with_unit, err));
+        CEREUS_TRY(add_missing_unit(load, info, source, &raw, with_unit, err));
         int64_t low;
         if ((info->flags & CRS_CONFIG_ABOVE_ZERO) && !parse_number(info, raw.text, &low) && low <= 0)
             raw.text = info->fallback;
-        CEREUS_TRY(check(info, raw.text, source, &number, err));
+        CEREUS_TRY(check(load, info, raw.text, source, &number, err));
     }
     CEREUS_TRY(may_replace(load, info->name, old, by_alias, source, &may, err));
     if (info->flags & CRS_CONFIG_NO_EFFECT)
-        note_idle(load, info->name);
+        CEREUS_TRY(note_idle(load, info->name, info, source, err));
     if (!may)
         return CEREUS_OK;
     if (crs_setting_new(&raw, source, load->rank, &fresh))
@@ -231,27 +292,30 @@ cereus_status crs_load_store(crs_load *load, const char *name, const crs_raw *ra
     char key[CRS_CONFIG_KEY_MAX + 1], shown[CRS_CONFIG_SHOWN_CAP];
     crs_config_shown(name, shown);
     if (!crs_config_lower(name, key))
-        return crs_fail(err, CEREUS_E_INVALID, "%s: a key has at most %d letters (from %s)", shown, CRS_CONFIG_KEY_MAX,
-                        source);
+        return crs_load_wrong(load, CEREUS_E_INVALID, source, err, "%s: a key has at most %d letters", shown,
+                              CRS_CONFIG_KEY_MAX);
     crs_config_key setting;
     crs_name_kind kind = crs_config_find(key, &setting);
     if (kind == CRS_NAME_SETTING || kind == CRS_NAME_ALIAS)
         return store_setting(load, setting, kind == CRS_NAME_ALIAS, raw, source, err);
     if (kind == CRS_NAME_LATER) {
-        note_idle(load, key);
+        CEREUS_TRY(note_idle(load, key, NULL, source, err));
         return store_other(load, key, raw, source, err);
     }
-    if (!crs_config_is_ours(key))
-        return store_other(load, key, raw, source, err);
-
     const char *nearest = crs_config_nearest(key);
+    if (!crs_config_is_ours(key)) {
+        if (nearest && load->rank == CRS_RANK_FILE && crs_config_is_nearly_ours(key))
+            CEREUS_TRY(crs_load_warn(load, source, err, "%s: is taken for a key of the game's own, did you mean %s?",
+                                     shown, nearest));
+        return store_other(load, key, raw, source, err);
+    }
+
     const char *hint = nearest ? ", did you mean " : "", *mark = nearest ? "?" : "";
     nearest = nearest ? nearest : "";
     if (load->rank == CRS_RANK_FILE)
-        return crs_config_warn(load->cfg, err, "%s: is not a known key%s%s%s (from %s)", shown, hint, nearest, mark,
-                               source);
-    return crs_fail(err, CEREUS_E_NOT_FOUND, "%s: is not a known key%s%s%s (from %s)", shown, hint, nearest, mark,
-                    source);
+        return crs_load_warn(load, source, err, "%s: is not a known key%s%s%s", shown, hint, nearest, mark);
+    return crs_load_wrong(load, CEREUS_E_NOT_FOUND, source, err, "%s: is not a known key%s%s%s", shown, hint, nearest,
+                          mark);
 }
 
 /* -- the object -- */

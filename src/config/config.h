@@ -29,6 +29,7 @@ typedef enum crs_config_type {
 enum {
     CRS_CONFIG_NO_EFFECT = 1,  /* understood for the sake of Pitaya's files; the help says what to use */
     CRS_CONFIG_ABOVE_ZERO = 2, /* 0 and less mean the default, as in Pitaya */
+    CRS_CONFIG_SECRET = 4,     /* a text that is never shown */
 };
 
 /** A row of keys.def. */
@@ -66,6 +67,23 @@ const char *crs_config_source(const cereus_config *cfg, crs_config_key key);
 /** What people should hear about, one sentence each, in the order found: unknown keys, settings without effect. */
 size_t crs_config_warning_count(const cereus_config *cfg);
 const char *crs_config_warning(const cereus_config *cfg, size_t index);
+
+/** A mistake in what is loaded. */
+typedef struct crs_config_mistake {
+    bool error;        /* else a warning */
+    const char *where; /* "game.yaml:3:5", "environment CEREUS_LOOPS", "flag --loops" */
+    const char *text;  /* one sentence, what to change in it */
+} crs_config_mistake;
+
+typedef void crs_config_mistake_fn(const crs_config_mistake *mistake, void *user);
+/** Tell @p fn of every mistake of the loads from now on, and go on after one in a file; that load still fails. For a
+ * check: @p fn borrows the texts. Thread: setup. */
+void crs_config_on_mistake(cereus_config *cfg, crs_config_mistake_fn *fn, void *user);
+
+typedef enum crs_config_format { CRS_CONFIG_TABLE, CRS_CONFIG_YAML, CRS_CONFIG_JSON } crs_config_format;
+/** Append every setting with its value and where it came from; the game's own from files and flags behind ours. Secrets
+ * are masked. @return CEREUS_OK; CEREUS_E_TOO_LONG, CEREUS_E_NOMEM: from @p out */
+CEREUS_MUST_USE cereus_status crs_config_print(const cereus_config *cfg, crs_config_format format, crs_bytes *out);
 
 /** Append the text of --help. @return CEREUS_OK; CEREUS_E_TOO_LONG, CEREUS_E_NOMEM: from @p out */
 CEREUS_MUST_USE cereus_status crs_config_help(const char *program, crs_bytes *out);

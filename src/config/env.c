@@ -15,16 +15,15 @@ static void variable_to_key(const char *variable, char key[CRS_CONFIG_KEY_MAX + 
     }
 }
 
-static cereus_status warn_unknown(cereus_config *cfg, const char *variable, const char *key, cereus_error *err)
+static cereus_status warn_unknown(crs_load *load, const char *variable, const char *key, cereus_error *err)
 {
     char nearest[CRS_CONFIG_KEY_MAX + 1], shown[CRS_CONFIG_SHOWN_CAP];
     const char *near = crs_config_nearest(key);
     crs_config_shown(variable, shown);
     if (!near)
-        return crs_config_warn(cfg, err, "%s: is not a known variable (from environment)", shown);
+        return crs_load_warn(load, "environment", err, "%s: is not a known variable", shown);
     crs_config_env_name(near, nearest);
-    return crs_config_warn(cfg, err, "%s: is not a known variable, did you mean %s? (from environment)", shown,
-                           nearest);
+    return crs_load_warn(load, "environment", err, "%s: is not a known variable, did you mean %s?", shown, nearest);
 }
 
 static cereus_status keep_for_the_game(cereus_config *cfg, const char *variable, const crs_raw *raw, const char *source,
@@ -49,7 +48,7 @@ static cereus_status load_one(crs_load *load, const char *variable, const char *
     if (strncmp(variable, "PITAYA_", 7) != 0 && strncmp(variable, "CEREUS_", 7) != 0)
         return keep_for_the_game(load->cfg, variable, &raw, source, err);
     if (crs_config_find(key, NULL) == CRS_NAME_UNKNOWN)
-        return warn_unknown(load->cfg, variable, key, err);
+        return warn_unknown(load, variable, key, err);
     return crs_load_store(load, key, &raw, source, err);
 }
 

@@ -92,6 +92,17 @@ bool crs_config_is_ours(const char *key)
     return (strncmp(key, "pitaya", 6) == 0 || strncmp(key, "cereus", 6) == 0) && (key[6] == '.' || key[6] == '\0');
 }
 
+bool crs_config_is_nearly_ours(const char *key)
+{
+    char first[16];
+    size_t len = strcspn(key, ".");
+    if (key[len] == '\0' || len >= sizeof first || crs_config_is_ours(key))
+        return false;
+    memcpy(first, key, len);
+    first[len] = '\0';
+    return crs_edit_distance(first, "pitaya") <= 2 || crs_edit_distance(first, "cereus") <= 2;
+}
+
 /* A name that ends in ".*" stands for everything below, and for itself without it. */
 static bool name_matches(const char *name, const char *key)
 {

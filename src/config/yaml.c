@@ -38,8 +38,8 @@ static cereus_status fail_at(const walk *w, const yaml_node_t *node, cereus_stat
     char at[PLACE_CAP], shown[CRS_CONFIG_SHOWN_CAP];
     place(w->file, node->start_mark, at);
     if (w->path[0] == '\0')
-        return crs_fail(err, st, "%s: %s", at, what);
-    return crs_fail(err, st, "%s: %s (from %s)", crs_config_shown(w->path, shown), what, at);
+        return crs_load_wrong_file(w->load, st, at, err, "%s", what);
+    return crs_load_wrong(w->load, st, at, err, "%s: %s", crs_config_shown(w->path, shown), what);
 }
 
 /* The text of a scalar; NULL: it has a NUL in it. */
@@ -85,21 +85,25 @@ static cereus_status walk_child(walk *w, const char *key, const yaml_node_t *key
     return fits ? st : fail_at(w, key_node, st, "the key is too long", err);
 }
 
+static cereus_status walk_pair(walk *w, const yaml_node_pair_t *pair, size_t depth, cereus_error *err)
+{
+    const yaml_node_t *name = yaml_document_get_node(w->doc, pair->key);
+    const char *text = name->type == YAML_SCALAR_NODE ? scalar_text(name) : NULL;
+    if (!text)
+        return fail_at(w, name, CEREUS_E_INVALID, "a key must be a word", err);
+    if (strcmp(text, "<<") == 0 && is_plain(name))
+        return fail_at(w, name, CEREUS_E_INVALID, "merge keys (<<) are not supported", err);
+    return walk_child(w, text, name, yaml_document_get_node(w->doc, pair->value), depth, err);
+}
+
 static cereus_status walk_map(walk *w, const yaml_node_t *node, size_t depth, cereus_error *err)
 {
     char key[CRS_CONFIG_KEY_MAX + 1];
     crs_name_kind kind = crs_config_lower(w->path, key) ? crs_config_find(key, NULL) : CRS_NAME_UNKNOWN;
     if (kind == CRS_NAME_SETTING || kind == CRS_NAME_ALIAS)
         return fail_at(w, node, CEREUS_E_INVALID, "takes one value, not a map", err);
-    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
-        const yaml_node_t *name = yaml_document_get_node(w->doc, p->key);
-        const char *text = name->type == YAML_SCALAR_NODE ? scalar_text(name) : NULL;
-        if (!text)
-            return fail_at(w, name, CEREUS_E_INVALID, "a key must be a word", err);
-        if (strcmp(text, "<<") == 0 && is_plain(name))
-            return fail_at(w, name, CEREUS_E_INVALID, "merge keys (<<) are not supported", err);
-        CEREUS_TRY(walk_child(w, text, name, yaml_document_get_node(w->doc, p->value), depth, err));
-    }
+    for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++)
+        CEREUS_TRY(crs_load_go_on(w->load, walk_pair(w, p, depth, err)));
     return CEREUS_OK;
 }
 
@@ -121,7 +125,8 @@ static cereus_status walk_list(walk *w, const yaml_node_t *node, size_t depth, c
         for (size_t i = 0; i < count; i++) {
             char index[24];
             snprintf(index, sizeof index, "%zu", i);
-            CEREUS_TRY(walk_child(w, index, node, yaml_document_get_node(w->doc, items[i]), depth, err));
+            cereus_status st = walk_child(w, index, node, yaml_document_get_node(w->doc, items[i]), depth, err);
+            CEREUS_TRY(crs_load_go_on(w->load, st));
         }
         return CEREUS_OK;
     }
@@ -165,13 +170,13 @@ static cereus_status walk_node(walk *w, const yaml_node_t *node, size_t depth, c
 
 /* -- the file -- */
 
-static cereus_status read_file(const char *path, crs_bytes *out, cereus_error *err)
+static cereus_status read_file(crs_load *load, const char *path, crs_bytes *out, cereus_error *err)
 {
     char shown[CRS_CONFIG_SHOWN_CAP];
     crs_config_shown(path, shown);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return crs_fail(err, CEREUS_E_IO, "%s: cannot be opened: %s", shown, strerror(errno));
+        return crs_load_wrong_file(load, CEREUS_E_IO, shown, err, "cannot be opened: %s", strerror(errno));
     cereus_status st = CEREUS_OK;
     ssize_t n = 1;
     while (!st && n > 0) {
@@ -180,9 +185,9 @@ static cereus_status read_file(const char *path, crs_bytes *out, cereus_error *e
         if (n < 0 && errno == EINTR)
             n = 1;
         else if (n < 0)
-            st = crs_fail(err, CEREUS_E_IO, "%s: cannot be read: %s", shown, strerror(errno));
+            st = crs_load_wrong_file(load, CEREUS_E_IO, shown, err, "cannot be read: %s", strerror(errno));
         else if ((st = crs_bytes_append(out, block, (size_t)n)) == CEREUS_E_TOO_LONG)
-            crs_fail(err, st, "%s: larger than %u bytes", shown, FILE_MAX);
+            crs_load_wrong_file(load, st, shown, err, "larger than %u bytes", FILE_MAX);
         else if (st)
             crs_fail(err, st, "out of memory while loading settings");
     }
@@ -201,15 +206,16 @@ static yaml_mark_t mark_of(cereus_slice text, size_t offset)
     return mark;
 }
 
-static cereus_status parser_failed(const yaml_parser_t *parser, const char *file, cereus_slice text, cereus_error *err)
+static cereus_status parser_failed(crs_load *load, const yaml_parser_t *parser, const char *file, cereus_slice text,
+                                   cereus_error *err)
 {
     char at[PLACE_CAP];
     if (parser->error == YAML_MEMORY_ERROR)
         return crs_fail(err, CEREUS_E_NOMEM, "out of memory while loading settings");
     bool reader = parser->error == YAML_READER_ERROR;
     yaml_mark_t mark = reader ? mark_of(text, parser->problem_offset) : parser->problem_mark;
-    return crs_fail(err, CEREUS_E_MALFORMED, "%s: not YAML: %s", place(file, mark, at),
-                    parser->problem ? parser->problem : "unreadable");
+    return crs_load_wrong_file(load, CEREUS_E_MALFORMED, place(file, mark, at), err, "not YAML: %s",
+                               parser->problem ? parser->problem : "unreadable");
 }
 
 static cereus_status walk_document(crs_load *load, yaml_document_t *doc, const char *file, cereus_error *err)
@@ -229,7 +235,7 @@ static cereus_status parser_init(yaml_parser_t *parser, cereus_slice text, cereu
 
 /* Go through the text without keeping anything. libyaml needs hours for a megabyte of open brackets, so depth is looked
  * at before it may build a tree; on the way every mistake of syntax is found. */
-static cereus_status check_depth(cereus_slice text, const char *file, cereus_error *err)
+static cereus_status check_depth(crs_load *load, cereus_slice text, const char *file, cereus_error *err)
 {
     yaml_parser_t parser;
     yaml_event_t event;
@@ -239,14 +245,15 @@ static cereus_status check_depth(cereus_slice text, const char *file, cereus_err
     size_t depth = 0;
     for (bool more = true; more && !st;) {
         if (!yaml_parser_parse(&parser, &event)) {
-            st = parser_failed(&parser, file, text, err);
+            st = parser_failed(load, &parser, file, text, err);
             break;
         }
         more = event.type != YAML_STREAM_END_EVENT;
         depth += event.type == YAML_MAPPING_START_EVENT || event.type == YAML_SEQUENCE_START_EVENT;
         depth -= event.type == YAML_MAPPING_END_EVENT || event.type == YAML_SEQUENCE_END_EVENT;
         if (depth > DEPTH_MAX)
-            st = crs_fail(err, CEREUS_E_MALFORMED, "%s: nested too deep", place(file, event.start_mark, at));
+            st = crs_load_wrong_file(load, CEREUS_E_MALFORMED, place(file, event.start_mark, at), err,
+                                     "nested too deep");
         yaml_event_delete(&event);
     }
     yaml_parser_delete(&parser);
@@ -258,19 +265,19 @@ static cereus_status load_text(crs_load *load, cereus_slice text, const char *fi
     yaml_parser_t parser;
     yaml_document_t doc;
     char at[PLACE_CAP];
-    CEREUS_TRY(check_depth(text, file, err));
+    CEREUS_TRY(check_depth(load, text, file, err));
     CEREUS_TRY(parser_init(&parser, text, err));
     cereus_status st = CEREUS_OK;
     bool more = true;
     for (size_t documents = 0; more && !st; documents++) {
         if (!yaml_parser_load(&parser, &doc)) {
-            st = parser_failed(&parser, file, text, err);
+            st = parser_failed(load, &parser, file, text, err);
             break;
         }
         more = yaml_document_get_root_node(&doc) != NULL;
         if (more && documents > 0)
-            st =
-                crs_fail(err, CEREUS_E_MALFORMED, "%s: a second document in one file", place(file, doc.start_mark, at));
+            st = crs_load_wrong_file(load, CEREUS_E_MALFORMED, place(file, doc.start_mark, at), err,
+                                     "a second document in one file");
         else
             st = walk_document(load, &doc, file, err);
         yaml_document_delete(&doc);
@@ -286,7 +293,7 @@ cereus_status cereus_config_load_file(cereus_config *cfg, const char *path, cere
     crs_bytes bytes;
     crs_bytes_init(&bytes, FILE_MAX);
     crs_load load = crs_load_begin(cfg, CRS_RANK_FILE);
-    cereus_status st = read_file(path, &bytes, err);
+    cereus_status st = read_file(&load, path, &bytes, err);
     if (!st)
         st = load_text(&load, crs_bytes_slice(&bytes), path, err);
     crs_bytes_fini(&bytes);

@@ -9,4 +9,7 @@ int crs_cmd_repl(int argc, char **argv);
 /** Explain bytes of the client protocol. 1: they break it. */
 int crs_cmd_wire(int argc, char **argv);
 
+/** Check files of settings, or print all settings. 1: they are wrong. */
+int crs_cmd_config(int argc, char **argv);
+
 #endif

@@ -23,6 +23,7 @@ static const struct {
     {"repl", crs_cmd_repl, "talk to a server, by hand or from a file"},
     {"wire", crs_cmd_wire, "explain bytes of the client protocol"},
     {"bench", crs_cmd_bench, "load a server and report rate, latency and its CPU time"},
+    {"config", crs_cmd_config, "check a server's settings, or print them all with where they are from"},
     {"version", version, "print the version"},
     {"help", help, "print this"},
 };
