@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -543,19 +542,6 @@ static cereus_status find_endpoints(cereus_app *app, int *claims, cereus_error *
     return CEREUS_OK;
 }
 
-/** As many descriptors as the system lets us have. */
-static void raise_descriptor_limit(cereus_app *app)
-{
-    struct rlimit lim;
-    if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
-        lim.rlim_cur = lim.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &lim);
-    }
-    if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < 4096 && app->frontend)
-        crs_log_warn(&app->log, "few file descriptors: each player takes one", CRS_UINT("limit", lim.rlim_cur),
-                     CRS_STR("fix", "raise ulimit -n"));
-}
-
 static cereus_status start_threads(cereus_app *app, cereus_error *err)
 {
     sigset_t all, was;
@@ -693,7 +679,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
     app->core.docs_text = NULL;
     if (!st && crs_docs_text(&app->core.registry, &app->core.docs_text))
         st = crs_fail(err, CEREUS_E_NOMEM, "the documentation of the routes: out of memory");
-    raise_descriptor_limit(app);
+    if (!st)
+        crs_raise_descriptor_limit(app);
     if (!st)
         st = crs_signals_open(app, err); /* now: players may take all other descriptors before the wait */
     if (!st)
@@ -720,8 +707,7 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         free_running_parts(app);
         return st;
     }
-    for (size_t i = 0; i < app->endpoint_count; i++)
-        crs_log_info(&app->log, "listening", CRS_STR("address", app->endpoints[i].text));
+    crs_show_banner(app);
     if (app->on_started)
         app->on_started(app, app->on_started_user);
     return CEREUS_OK;

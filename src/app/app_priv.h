@@ -86,6 +86,13 @@ struct cereus_app {
     pthread_cond_t changed; /* something guarded by mu has */
 };
 
+/* -- banner.c -- */
+
+/** As many descriptors as the system lets us have, and a warning when those are too few. Thread: setup. */
+void crs_raise_descriptor_limit(cereus_app *app);
+/** Log what runs here: the server, its services, its listeners. */
+void crs_show_banner(cereus_app *app);
+
 /* -- signals.c -- */
 
 /** Keep the signals that an app takes from the calling thread and from those that it starts. */
