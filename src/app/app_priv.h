@@ -86,6 +86,11 @@ struct cereus_app {
     pthread_cond_t changed; /* something guarded by mu has */
 };
 
+/* -- app.c -- */
+
+/** CEREUS_E_STATE when it is too late to change @p what. */
+CEREUS_MUST_USE cereus_status crs_app_check_setup(const cereus_app *app, cereus_error *err, const char *what);
+
 /* -- banner.c -- */
 
 /** As many descriptors as the system lets us have, and a warning when those are too few. Thread: setup. */
