@@ -31,6 +31,7 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
         return NULL;
     app->shutdown_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     app->signal_fd = -1;
+    app->notify.fd = -1;
     pthread_mutex_init(&app->mu, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -84,8 +85,7 @@ cereus_app *cereus_app_free(cereus_app *app)
     crs_free(app->id);
     if (app->shutdown_fd >= 0)
         close(app->shutdown_fd);
-    if (app->signal_fd >= 0)
-        close(app->signal_fd);
+    crs_signals_close(app);
     pthread_cond_destroy(&app->changed);
     pthread_mutex_destroy(&app->mu);
     crs_free(app);
