@@ -36,14 +36,23 @@ CEREUS_API void cereus_app_set_user(cereus_app *app, void *user);
 CEREUS_API void *cereus_app_user(const cereus_app *app);
 
 /**
- * Listen for players at @p url: tcp://HOST:PORT or ws://HOST:PORT; port 0 picks a free one. Opened by start;
- * `cereus.listen` in the configuration replaces these.
+ * Listen for players at @p url: tcp://HOST:PORT, ws://, or with the certificate of `cereus.tls.cert` tls:// and wss://;
+ * port 0 picks a free one. Schemes of cereus_app_add_acceptor() too. Opened by start; `cereus.listen` in the configuration
+ * replaces these.
  * @return CEREUS_OK; CEREUS_E_INVALID: the url; CEREUS_E_STATE: a backend, or it runs already; CEREUS_E_NOMEM
  * Thread: setup.
  */
 CEREUS_API cereus_status cereus_app_listen(cereus_app *app, const char *url, cereus_error *err);
 /** The @p index-th listener's actual address, "tcp://127.0.0.1:3250"; NULL: no such, or not started. Thread: any. */
 CEREUS_API const char *cereus_app_address(cereus_app *app, size_t index);
+
+/**
+ * Read the certificate of tls:// and wss:// listeners again, as SIGHUP makes an app do that cereus_app_main() runs: new
+ * connections get the new one, nobody is dropped. Nothing to do is CEREUS_OK.
+ * @return CEREUS_OK; CEREUS_E_INVALID: @p err says what is wrong with the files, the old certificate stays; CEREUS_E_NOMEM
+ * Thread: any.
+ */
+CEREUS_API cereus_status cereus_app_reload(cereus_app *app, cereus_error *err);
 
 /** Hand the log's lines to @p fn in place of standard error; NULL: back to that. @return CEREUS_OK; CEREUS_E_STATE: it
  * runs already. Thread: setup. */
@@ -101,11 +110,9 @@ CEREUS_API uint64_t cereus_app_counter(cereus_app *app, const char *name);
 CEREUS_API cereus_status cereus_app_start(cereus_app *app, cereus_error *err);
 /** Ask a running app to stop; returns at once. Twice, or before the start, is fine. Thread: any, also a handler. */
 CEREUS_API void cereus_app_shutdown(cereus_app *app);
-/** Wait for the end asked for by cereus_app_shutdown() (or by SIGINT, SIGQUIT, SIGTERM when @p with_signals), then stop
- * everything: listeners closed, sessions closed after what was queued, callbacks run, threads joined. @p with_signals:
- * the process is the app's. SIGHUP reloads, and a service manager that gave NOTIFY_SOCKET hears when the app is up, reloads
- * and stops; these signals must have been blocked in all threads: cereus_app_start does that for its own.
- * Thread: the one that started it. */
+/** Wait for the end asked for by cereus_app_shutdown() (or by SIGINT, SIGQUIT, SIGTERM when @p with_signals, which must
+ * have been blocked in all threads: cereus_app_start does that for its own), then stop everything: listeners closed,
+ * sessions closed after what was queued, callbacks run, threads joined. Thread: the one that started it. */
 CEREUS_API void cereus_app_wait(cereus_app *app, bool with_signals);
 
 /**

@@ -2,6 +2,7 @@
 #ifndef CEREUS_CEREUS_H
 #define CEREUS_CEREUS_H
 
+#include <cereus/acceptor.h>
 #include <cereus/app.h>
 #include <cereus/config.h>
 #include <cereus/context.h>

@@ -677,6 +677,11 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
     return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
 }
 
+static void on_refused(crs_agent *agent, uint64_t id, const crs_refusal *refusal)
+{
+    answer_error(crs_frontend_user(agent->frontend), agent, id, refusal->code, cereus_slice_str(refusal->msg));
+}
+
 static void on_drained(crs_agent *agent)
 {
     crs_dispatch *d = crs_frontend_user(agent->frontend);
@@ -768,7 +773,12 @@ static void on_closed(crs_agent *agent, crs_close_reason reason)
 }
 
 const crs_agent_ops crs_dispatch_agent_ops = {
-    .on_message = on_message, .on_handshake = on_handshake, .on_closed = on_closed, .on_drained = on_drained};
+    .on_message = on_message,
+    .on_refused = on_refused,
+    .on_handshake = on_handshake,
+    .on_closed = on_closed,
+    .on_drained = on_drained,
+};
 
 /* ---- fibers and tasks ---- */
 

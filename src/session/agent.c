@@ -4,13 +4,19 @@
 #include <jansson.h>
 
 static crs_input on_packet(void *owner, crs_packet_type type, uint8_t *body, size_t len);
+static void on_refused(void *owner, crs_packet_type type, uint8_t *body, size_t len, const crs_refusal *refusal);
 static void on_blocked(void *owner);
 static void on_drained(void *owner);
 static void on_end(void *owner, crs_conn_end why);
 static void on_timer(crs_timer *timer);
 
 static const crs_conn_ops conn_ops = {
-    .on_packet = on_packet, .on_blocked = on_blocked, .on_drained = on_drained, .on_end = on_end};
+    .on_packet = on_packet,
+    .on_refused = on_refused,
+    .on_blocked = on_blocked,
+    .on_drained = on_drained,
+    .on_end = on_end,
+};
 
 enum { HANDSHAKE_MEMORY_MAX = 1 << 20 }; /* for parsing one */
 
@@ -246,6 +252,7 @@ static void on_end(void *owner, crs_conn_end why)
         [CRS_END_ERROR] = CRS_CLOSE_NETWORK,
         [CRS_END_MALFORMED] = CRS_CLOSE_MALFORMED_PACKET,
         [CRS_END_TOO_LONG] = CRS_CLOSE_PACKET_TOO_LONG,
+        [CRS_END_REFUSED] = CRS_CLOSE_WRAPPER,
     };
     crs_agent *agent = owner;
     if (agent->state != CRS_AGENT_CLOSED)
@@ -430,6 +437,20 @@ static crs_input on_packet(void *owner, crs_packet_type type, uint8_t *body, siz
     }
     crs_agent_unpin(agent);
     return more;
+}
+
+/** It was not taken, so it is no sign of life and changes no state; only who waits for an answer hears of it. */
+static void on_refused(void *owner, crs_packet_type type, uint8_t *body, size_t len, const crs_refusal *refusal)
+{
+    crs_agent *agent = owner;
+    crs_message msg;
+    if (type != CRS_PACKET_DATA || agent->state != CRS_AGENT_WORKING ||
+        crs_message_decode(cereus_slice_of(body, len), agent->frontend->opt.dict, &msg) != CEREUS_OK ||
+        msg.type != CRS_MESSAGE_REQUEST || msg.id == 0)
+        return;
+    agent->pins++;
+    agent->frontend->opt.ops->on_refused(agent, msg.id, refusal);
+    crs_agent_unpin(agent);
 }
 
 bool crs_agent_clogged(const crs_agent *agent)

@@ -42,6 +42,8 @@ typedef struct crs_frontend crs_frontend; /* the agents of one loop */
 typedef struct crs_agent_ops {
     /** A request or notify, inflated; good until this returns. Returns whether more input is wanted. */
     crs_input (*on_message)(crs_agent *agent, const crs_message *msg);
+    /** A request that something before us refused: answer it with the error. */
+    void (*on_refused)(crs_agent *agent, uint64_t id, const crs_refusal *refusal);
     /** May this client come in? Anything but CEREUS_OK refuses it. */
     cereus_status (*on_handshake)(crs_agent *agent, const crs_handshake *hs);
     /** The session has ended and can no longer be found. Call crs_agent_free() when done with it. */

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "transport/tls.h"
+
 enum {
     VIEWS_KEPT = 16384, /* spare pieces of output kept per loop */
     CHUNKS_KEPT = 256,
@@ -61,9 +63,22 @@ crs_transport *crs_transport_free(crs_transport *t)
     crs_loop_timer_stop(t->loop, &t->sweep);
     free_pieces(t->free_views);
     free_pieces(t->free_chunks);
+    crs_tls_unref(t->tls);
+    crs_free(t->record);
     crs_free(t->scratch);
     crs_free(t);
     return NULL;
+}
+
+cereus_status crs_transport_set_tls(crs_transport *t, crs_tls *tls)
+{
+    if (tls && !t->record && !(t->record = crs_malloc(CRS_TLS_RECORD_LEN))) {
+        crs_tls_unref(tls);
+        return CEREUS_E_NOMEM;
+    }
+    crs_tls_unref(t->tls);
+    t->tls = tls;
+    return CEREUS_OK;
 }
 
 crs_loop *crs_transport_loop(const crs_transport *t)
@@ -141,7 +156,7 @@ static void on_sweep(crs_timer *timer)
 
 /* ---- life ---- */
 
-void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *stream, crs_framing framing)
+void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *stream)
 {
     conn->stream = stream;
     conn->transport = t;
@@ -149,15 +164,46 @@ void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *strea
     crs_list_init(&conn->dirty_link);
     crs_list_init(&conn->link);
     t->count++;
-    if (framing == CRS_FRAMING_WEBSOCKET)
+    conn->up = !stream->open;
+    if (!conn->up || conn->ws)
         set_deadline(conn, &t->opening, t->opt.opening_timeout_ms);
+    else
+        crs_conn_opened(conn);
 }
 
 void crs_conn_opened(crs_conn *conn)
 {
+    crs_transport *t = conn->transport;
+    const crs_filter *filter = t->opt.filter;
     crs_list_remove(&conn->link);
+    if (filter && filter->state_len && !(conn->filter_state = crs_zalloc(filter->state_len))) {
+        CRS_COUNT(&t->loop->counters, connections_refused);
+        destroy(conn);
+        return;
+    }
     conn->state = CRS_CONN_OPEN;
-    conn->transport->opt.on_open(conn, conn->transport->opt.on_open_user);
+    conn->filter_opened = filter;
+    if (filter && filter->open)
+        filter->open(conn, conn->filter_state, filter->user);
+    t->opt.on_open(conn, t->opt.on_open_user);
+}
+
+/** Go on with what must be there before the first byte of the protocol. Returns whether it is. */
+static bool bring_up(crs_conn *conn)
+{
+    cereus_status st = conn->stream->open(conn);
+    if (st == CEREUS_E_AGAIN)
+        return false;
+    if (st) {
+        if (st == CEREUS_E_MALFORMED)
+            CRS_COUNT(&conn->transport->loop->counters, proxy_heads_refused);
+        destroy(conn);
+        return false;
+    }
+    conn->up = true;
+    if (!conn->ws)
+        crs_conn_opened(conn);
+    return conn->state <= CRS_CONN_OPEN;
 }
 
 void crs_conn_set_owner(crs_conn *conn, const crs_conn_ops *ops, void *owner)
@@ -196,6 +242,9 @@ void crs_conn_fini(crs_conn *conn)
     }
     crs_free(conn->part);
     conn->ws = crs_ws_state_free(conn->ws);
+    if (conn->filter_opened && t->opt.filter->close)
+        t->opt.filter->close(conn, conn->filter_state, t->opt.filter->user);
+    crs_free(conn->filter_state);
     t->count--;
 }
 
@@ -262,6 +311,11 @@ crs_transport *crs_conn_transport(const crs_conn *conn)
     return conn->transport;
 }
 
+void crs_conn_set_refusal(crs_conn *conn, crs_refusal refusal)
+{
+    conn->transport->refusal = refusal;
+}
+
 const crs_peer *crs_conn_peer(const crs_conn *conn)
 {
     return &conn->peer;
@@ -271,12 +325,31 @@ const char *crs_peer_text(const crs_peer *peer, char out[CRS_PEER_TEXT_MAX])
 {
     char ip[INET6_ADDRSTRLEN];
     if (!peer->port)
-        snprintf(out, CRS_PEER_TEXT_MAX, "memory");
+        snprintf(out, CRS_PEER_TEXT_MAX, "local");
     else if (peer->ipv6)
         snprintf(out, CRS_PEER_TEXT_MAX, "[%s]:%u", inet_ntop(AF_INET6, peer->addr, ip, sizeof ip), peer->port);
     else
         snprintf(out, CRS_PEER_TEXT_MAX, "%s:%u", inet_ntop(AF_INET, peer->addr, ip, sizeof ip), peer->port);
     return out;
+}
+
+void crs_peer_set(crs_peer *peer, const struct sockaddr *addr)
+{
+    *peer = (crs_peer){0};
+    if (addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+        peer->port = ntohs(in6->sin6_port);
+        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+            memcpy(peer->addr, in6->sin6_addr.s6_addr + 12, 4);
+        } else {
+            memcpy(peer->addr, &in6->sin6_addr, 16);
+            peer->ipv6 = true;
+        }
+    } else if (addr->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
+        peer->port = ntohs(in->sin_port);
+        memcpy(peer->addr, &in->sin_addr, 4);
+    }
 }
 
 /* ---- output ---- */
@@ -514,15 +587,47 @@ uint64_t crs_conn_stalled_ms(const crs_conn *conn)
 void crs_conn_on_writable(crs_conn *conn)
 {
     crs_loop_update_now(conn->transport->loop);
-    if (conn->blocked)
+    if (CRS_UNLIKELY(!conn->up))
+        bring_up(conn);
+    else if (conn->blocked)
         flush_queue(conn);
 }
 
 /* ---- input ---- */
 
+/** Ask the filter; false: the packet goes no further. */
+static bool pass_filter(crs_conn *conn, cereus_packet *packet)
+{
+    crs_transport *t = conn->transport;
+    const crs_filter *filter = t->opt.filter;
+    t->refusal = (crs_refusal){.code = "PIT-000", .msg = "refused"};
+    switch (filter->packet(conn, conn->filter_state, packet, filter->user)) {
+    case CEREUS_PASS:
+        return true;
+    case CEREUS_DROP:
+        break;
+    case CEREUS_REFUSE:
+        if (conn->ops)
+            conn->ops->on_refused(conn->owner, (crs_packet_type)packet->type, packet->body, packet->len, &t->refusal);
+        break;
+    case CEREUS_CLOSE:
+        crs_conn_end_by(conn, CRS_END_REFUSED, true);
+        break;
+    }
+    return false;
+}
+
 static void deliver(crs_conn *conn, crs_packet_type type, uint8_t *body, size_t len)
 {
     CRS_COUNT(&conn->transport->loop->counters, packets_in);
+    if (CRS_UNLIKELY(conn->filter_opened)) {
+        cereus_packet packet = {.type = (cereus_packet_type)type, .body = body, .len = len};
+        if (!pass_filter(conn, &packet))
+            return;
+        type = (crs_packet_type)packet.type;
+        body = packet.body;
+        len = packet.len;
+    }
     if (conn->ops && conn->ops->on_packet(conn->owner, type, body, len) == CRS_INPUT_PAUSE &&
         conn->state == CRS_CONN_OPEN)
         conn->paused = true;
@@ -571,8 +676,7 @@ void crs_conn_deliver_message(crs_conn *conn, uint8_t opcode, uint8_t *data, siz
     deliver(conn, pkt.type, data + CRS_PACKET_HEAD_LEN, pkt.body.len);
 }
 
-/** Keep @p len bytes of input for later. */
-static bool keep_part(crs_conn *conn, const uint8_t *data, size_t len)
+bool crs_conn_keep_part(crs_conn *conn, const uint8_t *data, size_t len)
 {
     if (len == 0) {
         crs_free(conn->part);
@@ -614,14 +718,14 @@ static void handle_input(crs_conn *conn, uint8_t *data, size_t len)
     if (conn->state == CRS_CONN_CLOSED)
         return;
     if (conn->state >= CRS_CONN_FLUSHING) {
-        keep_part(conn, NULL, 0);
+        crs_conn_keep_part(conn, NULL, 0);
         crs_list_remove(&conn->dirty_link);
         flush_queue(conn); /* goes on to linger */
         if (conn->state == CRS_CONN_FLUSHING && crs_list_empty(&conn->link))
             set_deadline(conn, &t->flushing, t->opt.flush_timeout_ms);
         return;
     }
-    if (!keep_part(conn, data + used, len - used)) {
+    if (!crs_conn_keep_part(conn, data + used, len - used)) {
         crs_conn_end_by(conn, CRS_END_ERROR, false);
         return;
     }
@@ -645,6 +749,8 @@ void crs_conn_on_readable(crs_conn *conn)
     crs_transport *t = conn->transport;
     crs_loop *loop = t->loop;
     crs_loop_update_now(loop);
+    if (CRS_UNLIKELY(!conn->up) && !bring_up(conn))
+        return;
     if (conn->state >= CRS_CONN_FLUSHING) { /* nothing more is wanted, only the end */
         ssize_t n = conn->stream->recv(conn, loop->read_buf, CRS_READ_BUFFER_LEN);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
@@ -679,6 +785,9 @@ void crs_conn_on_readable(crs_conn *conn)
     }
     CRS_COUNT_N(&loop->counters, bytes_in, (uint64_t)n);
     handle_input(conn, buf, have + (size_t)n);
+    if (CRS_UNLIKELY(conn->stream->pending) && conn->state <= CRS_CONN_OPEN && !conn->paused &&
+        conn->stream->pending(conn) && crs_list_empty(&conn->link))
+        crs_list_push(&t->resuming, &conn->link);
 }
 
 void crs_conn_resume(crs_conn *conn)
@@ -699,6 +808,10 @@ bool crs_conn_paused(const crs_conn *conn)
 
 static void resume_input(crs_conn *conn)
 {
+    if (!conn->paused) { /* its stream holds more than one read takes */
+        crs_conn_on_readable(conn);
+        return;
+    }
     conn->paused = false;
     if (conn->part_len) {
         size_t len = conn->part_len;
@@ -711,6 +824,8 @@ static void resume_input(crs_conn *conn)
             return;
     }
     conn->stream->want(conn, true, conn->blocked);
+    if (conn->stream->pending && conn->stream->pending(conn))
+        crs_conn_on_readable(conn);
 }
 
 static bool end_of_turn(void *user)

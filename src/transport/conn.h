@@ -1,6 +1,6 @@
 /* transport/conn.h: one connection as its owner sees it: packets in, frames out, one way to end. What carries the bytes
  * (a socket, memory, later TLS) is a crs_stream_ops below it; how packets are cut out of bytes (one after the other, or
- * one per WebSocket message) is its framing. Wrappers will stack on the same two seams.
+ * one per WebSocket message) is its framing; what may look at packets before the owner is the filter.
  *
  *    opening ──on_open──> open ──close(flush)──> flushing ──> lingering ──> closed
  *       └──────── refused, deadline ──────────────────────────────────────────┘
@@ -18,12 +18,15 @@
 #include <netinet/in.h>
 #include <sys/uio.h>
 
+#include <cereus/acceptor.h>
+
 #include "base/buf.h"
 #include "loop/loop.h"
 #include "wire/packet.h"
 
 typedef struct crs_conn crs_conn;
 typedef struct crs_transport crs_transport; /* what the connections of one loop share */
+typedef struct crs_tls crs_tls;             /* a certificate to serve with: transport/tls.h */
 
 typedef enum crs_input {
     CRS_INPUT_MORE,  /* go on */
@@ -35,6 +38,7 @@ typedef enum crs_conn_end {
     CRS_END_ERROR,     /* reading or writing failed */
     CRS_END_MALFORMED, /* a packet, frame or head that breaks the protocol */
     CRS_END_TOO_LONG,  /* a packet over the limit */
+    CRS_END_REFUSED,   /* the filter said so */
 } crs_conn_end;
 
 /** Who is at the other end, small enough to be kept by thousands. */
@@ -49,6 +53,15 @@ enum { CRS_PEER_TEXT_MAX = 56 };
 /** "127.0.0.1:3250", "[::1]:3250", "memory". Returns @p out. */
 const char *crs_peer_text(const crs_peer *peer, char out[CRS_PEER_TEXT_MAX]);
 
+struct sockaddr;
+/** Take over a network address; another kind leaves "local". */
+void crs_peer_set(crs_peer *peer, const struct sockaddr *addr);
+
+/** Why a filter lets a packet not through, for the peer. Texts are static. */
+typedef struct crs_refusal {
+    const char *code, *msg;
+} crs_refusal;
+
 /** What the owner of a connection is told. Any of them may close the connection. */
 typedef struct crs_conn_ops {
     /** A packet is there; @p body may be changed in place and is good until this returns. */
@@ -56,6 +69,8 @@ typedef struct crs_conn_ops {
     /** Gets whole WebSocket messages, text or binary (crs_ws_opcode), in place of the packets in them: for an owner that
      * speaks another protocol. NULL: a message is one packet. Answer with crs_conn_reserve_message(). */
     crs_input (*on_message)(void *owner, uint8_t opcode, uint8_t *data, size_t len);
+    /** A packet that the filter refused with an answer: tell the peer, if it is waiting for one. */
+    void (*on_refused)(void *owner, crs_packet_type type, uint8_t *body, size_t len, const crs_refusal *refusal);
     /** The peer takes no more for now: crs_conn_stalled_ms() runs from here. */
     void (*on_blocked)(void *owner);
     /** All output has gone out after it was blocked, or while the owner wants no input: it may have stopped for its
@@ -73,6 +88,18 @@ typedef enum crs_framing {
     CRS_FRAMING_WEBSOCKET, /* after an HTTP upgrade, one packet per message */
 } crs_framing;
 
+/** What stands between all connections and their owners: acceptor/wrappers.h. It must not call into the connection, but for
+ * crs_conn_set_refusal() before CEREUS_REFUSE. */
+typedef struct crs_filter {
+    size_t state_len; /* bytes for each connection, zero at first; 0: none */
+    /** Before the first packet. */
+    void (*open)(crs_conn *conn, void *state, void *user);
+    cereus_verdict (*packet)(crs_conn *conn, void *state, cereus_packet *packet, void *user);
+    /** Once, for each that was opened. */
+    void (*close)(crs_conn *conn, void *state, void *user);
+    void *user;
+} crs_filter;
+
 typedef struct crs_transport_options {
     size_t packet_max;           /* longest packet body accepted, bytes */
     uint64_t opening_timeout_ms; /* for the HTTP upgrade and what else precedes the first packet */
@@ -80,11 +107,16 @@ typedef struct crs_transport_options {
     bool check_utf8;      /* refuse WebSocket text that is not UTF-8: crs_ws_rx_options says why it is off for games */
     crs_open_fn *on_open; /* a connection is open */
     void *on_open_user;
+    bool proxy;               /* sockets begin with a PROXY head */
+    const crs_filter *filter; /* NULL: packets go straight to the owner; borrowed */
 } crs_transport_options;
 
 /** The shared part for @p loop. Ownership: gives. Thread: loop or setup. */
 cereus_status crs_transport_new(crs_loop *loop, const crs_transport_options *opt, crs_transport **ret_transport,
                                 cereus_error *err);
+/** Serve TLS with @p tls from the next connection on. @return CEREUS_OK; CEREUS_E_NOMEM. Ownership: takes the reference.
+ * Thread: loop or setup. */
+CEREUS_MUST_USE cereus_status crs_transport_set_tls(crs_transport *t, crs_tls *tls);
 /** All connections must have ended. Returns NULL. */
 crs_transport *crs_transport_free(crs_transport *t);
 crs_loop *crs_transport_loop(const crs_transport *t);
@@ -133,6 +165,9 @@ bool crs_conn_paused(const crs_conn *conn);
 
 /** End it; the owner is forgotten at once. @p flush: after what is queued has gone out; else now. */
 void crs_conn_close(crs_conn *conn, bool flush);
+
+/** What CEREUS_REFUSE answers. */
+void crs_conn_set_refusal(crs_conn *conn, crs_refusal refusal);
 
 /** The remote address. */
 const crs_peer *crs_conn_peer(const crs_conn *conn);

@@ -10,15 +10,21 @@ enum {
     CRS_SCRATCH_LEN = 128 * 1024, /* output gathered while one connection's input is handled */
     CRS_LINGER_MS = 2000,
     CRS_FLUSH_SLICE = 512, /* connections written per turn; then the loop looks at its sockets again */
+    CRS_TLS_RECORD_LEN = 16 * 1024,
 };
 
 /** What carries the bytes. recv and sendv are as their system calls: -1 with errno EAGAIN when nothing can be done now.
  */
 typedef struct crs_stream_ops {
+    /** Bring it up (TLS, a PROXY head), called when it is readable or writable until it says something else than
+     * CEREUS_E_AGAIN; any other failure ends the connection. NULL: it is up at once. */
+    cereus_status (*open)(crs_conn *conn);
     ssize_t (*recv)(crs_conn *conn, void *buf, size_t cap);
     ssize_t (*sendv)(crs_conn *conn, const struct iovec *iov, int count);
     /** Call crs_conn_on_readable / _on_writable when that is possible, from now on. */
     void (*want)(crs_conn *conn, bool readable, bool writable);
+    /** Does it hold input that the last recv() had no room for? Nothing else would tell. NULL: never. */
+    bool (*pending)(const crs_conn *conn);
     void (*shut)(crs_conn *conn);    /* no more output: tell the peer */
     void (*destroy)(crs_conn *conn); /* close and, when nothing refers to it any more, call crs_conn_destroyed() */
 } crs_stream_ops;
@@ -48,7 +54,8 @@ struct crs_conn {
     crs_transport *transport;
     const crs_conn_ops *ops; /* NULL: nobody owns it */
     void *owner;
-    crs_ws_state *ws; /* NULL: CRS_FRAMING_STREAM */
+    crs_ws_state *ws;   /* NULL: CRS_FRAMING_STREAM */
+    void *filter_state; /* the filter's; NULL when it has none, or before the connection is open */
     crs_out *out_head, *out_tail;
     size_t out_len;
     uint8_t *part; /* input that is not a whole packet yet, or not wanted yet */
@@ -62,33 +69,40 @@ struct crs_conn {
     bool blocked;         /* the kernel took less than was offered */
     bool tell_drained;    /* the owner waits for the output to go out */
     bool eof;             /* the peer has ended its side */
+    bool up;              /* its stream is */
+    bool filter_opened;
     crs_peer peer;
 };
 
 struct crs_transport {
     crs_loop *loop;
     crs_transport_options opt;
-    crs_list dirty;     /* output to write at the end of the turn */
-    crs_list resuming;  /* input to go on with at the end of the turn */
-    crs_list opening;   /* oldest first */
-    crs_list flushing;  /* oldest first */
-    crs_list lingering; /* oldest first */
-    crs_timer sweep;    /* looks at the three above */
-    crs_conn *current;  /* whose input is being handled */
-    uint8_t *scratch;   /* output of `current` */
+    crs_list dirty;      /* output to write at the end of the turn */
+    crs_list resuming;   /* input to go on with at the end of the turn */
+    crs_list opening;    /* oldest first */
+    crs_list flushing;   /* oldest first */
+    crs_list lingering;  /* oldest first */
+    crs_timer sweep;     /* looks at the three above */
+    crs_conn *current;   /* whose input is being handled */
+    crs_refusal refusal; /* of the packet in the filter */
+    crs_tls *tls;        /* NULL: no listener needs it */
+    uint8_t *record;     /* with TLS: where small pieces are joined */
+    uint8_t *scratch;    /* output of `current` */
     size_t scratch_len;
     crs_out *free_views, *free_chunks; /* reused pieces of output */
     size_t free_view_count, free_chunk_count;
     size_t count;
 };
 
-/** Set up the common part of a connection that @p stream carries; ws NULL or a fresh upgrade state. It is opening then;
- * call crs_conn_opened() or wait for the upgrade. */
-void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *stream, crs_framing framing);
+/** Set up the common part of a connection that @p stream carries; conn->ws is NULL or a fresh upgrade state. It opens at
+ * once if there is nothing to wait for, and it may have ended when this returns; the struct is still there. */
+void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *stream);
 /** It can carry packets: hand it to the acceptor's function. */
 void crs_conn_opened(crs_conn *conn);
 void crs_conn_on_readable(crs_conn *conn);
 void crs_conn_on_writable(crs_conn *conn);
+/** Keep @p len bytes of input for later, in place of what was kept; false: out of memory. */
+bool crs_conn_keep_part(crs_conn *conn, const uint8_t *data, size_t len);
 /** Last call of destroy: frees the common part. The struct itself is the stream's. */
 void crs_conn_fini(crs_conn *conn);
 /** End it because of the peer or an error, and tell the owner. @p flush: what is queued still goes out. */

@@ -151,10 +151,8 @@ cereus_status crs_pipe_open(crs_transport *t, crs_framing framing, crs_pipe **re
     c->want_read = true;
     crs_timer_init(&c->ready, on_ready);
     c->base.ws = ws;
-    crs_conn_init(&c->base, t, &memory_stream, framing);
     *ret_pipe = pipe;
-    if (framing == CRS_FRAMING_STREAM)
-        crs_conn_opened(&c->base);
+    crs_conn_init(&c->base, t, &memory_stream);
     return CEREUS_OK;
 }
 

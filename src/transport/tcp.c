@@ -1,148 +1,19 @@
-/* transport/tcp.c: sockets on uv_poll_t with our own accept, recv and sendmsg (measured.md 1: within noise of bare
- * epoll, and writing stays in our hands). */
+/* transport/tcp.c: addresses, and listening sockets on uv_poll_t with our own accept. */
 #include "transport/tcp.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include "transport/conn_priv.h"
+#include "transport/socket.h"
 
 enum {
     ACCEPT_BATCH = 64,
     ACCEPT_PAUSE_MS = 100, /* after running out of descriptors or memory */
     BACKLOG = 4096,
-    KEEPALIVE_S = 15, /* client-protocol.md 13 */
 };
-
-/* ---- connections ---- */
-
-typedef struct tcp_conn {
-    crs_conn base;
-    uv_poll_t poll;
-    int fd;
-} tcp_conn;
-
-static tcp_conn *tcp_of(crs_conn *conn)
-{
-    return CRS_CONTAINER(conn, tcp_conn, base);
-}
-
-static ssize_t tcp_recv(crs_conn *conn, void *buf, size_t cap)
-{
-    return recv(tcp_of(conn)->fd, buf, cap, 0);
-}
-
-static ssize_t tcp_sendv(crs_conn *conn, const struct iovec *iov, int count)
-{
-    if (count == 1)
-        return send(tcp_of(conn)->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
-    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
-    return sendmsg(tcp_of(conn)->fd, &msg, MSG_NOSIGNAL);
-}
-
-static void on_io(uv_poll_t *handle, int status, int events)
-{
-    tcp_conn *c = CRS_CONTAINER(handle, tcp_conn, poll);
-    if (status < 0) { /* reset: libuv stops polling then, but input from before may still be there to read */
-        if (c->base.paused) {
-            crs_conn_end_by(&c->base, CRS_END_ERROR, false);
-            return;
-        }
-        crs_conn_on_readable(&c->base);
-        if (c->base.state != CRS_CONN_CLOSED)
-            uv_poll_start(handle, UV_READABLE, on_io);
-        return;
-    }
-    if (events & UV_WRITABLE)
-        crs_conn_on_writable(&c->base);
-    if ((events & UV_READABLE) && c->base.state != CRS_CONN_CLOSED)
-        crs_conn_on_readable(&c->base);
-}
-
-static void tcp_want(crs_conn *conn, bool readable, bool writable)
-{
-    if (conn->state == CRS_CONN_CLOSED)
-        return;
-    int events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
-    if (events)
-        uv_poll_start(&tcp_of(conn)->poll, events, on_io);
-    else
-        uv_poll_stop(&tcp_of(conn)->poll);
-}
-
-static void tcp_shut(crs_conn *conn)
-{
-    shutdown(tcp_of(conn)->fd, SHUT_WR);
-}
-
-static void on_closed(uv_handle_t *handle)
-{
-    tcp_conn *c = CRS_CONTAINER(handle, tcp_conn, poll);
-    crs_conn_fini(&c->base);
-    crs_free(c);
-}
-
-static void tcp_destroy(crs_conn *conn)
-{
-    tcp_conn *c = tcp_of(conn);
-    int fd = c->fd;
-    uv_close((uv_handle_t *)&c->poll, on_closed); /* it takes fd out of epoll; after close() that could be another's */
-    close(fd);
-}
-
-static const crs_stream_ops tcp_stream = {
-    .recv = tcp_recv, .sendv = tcp_sendv, .want = tcp_want, .shut = tcp_shut, .destroy = tcp_destroy};
-
-static void set_remote(crs_conn *conn, const struct sockaddr_storage *addr)
-{
-    if (addr->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
-        conn->peer.port = ntohs(in6->sin6_port);
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-            memcpy(conn->peer.addr, in6->sin6_addr.s6_addr + 12, 4);
-        } else {
-            memcpy(conn->peer.addr, &in6->sin6_addr, 16);
-            conn->peer.ipv6 = true;
-        }
-    } else if (addr->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
-        conn->peer.port = ntohs(in->sin_port);
-        memcpy(conn->peer.addr, &in->sin_addr, 4);
-    }
-}
-
-static bool adopt(crs_transport *t, crs_framing framing, int fd, const struct sockaddr_storage *addr)
-{
-    tcp_conn *c = crs_zalloc(sizeof *c);
-    crs_ws_state *ws = NULL;
-    if (!c || (framing == CRS_FRAMING_WEBSOCKET && !(ws = crs_ws_state_new(&t->opt)))) {
-        crs_free(c);
-        return false;
-    }
-    int on = 1, idle = KEEPALIVE_S;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &idle, sizeof idle);
-    c->fd = fd;
-    if (uv_poll_init(&t->loop->uv, &c->poll, fd) != 0) {
-        crs_free(c);
-        crs_ws_state_free(ws);
-        return false;
-    }
-    c->base.ws = ws;
-    set_remote(&c->base, addr);
-    uv_poll_start(&c->poll, UV_READABLE, on_io);
-    crs_conn_init(&c->base, t, &tcp_stream, framing); /* which may end it at once, out of memory */
-    if (framing == CRS_FRAMING_STREAM)
-        crs_conn_opened(&c->base);
-    return true;
-}
 
 /* ---- listeners ---- */
 
@@ -150,6 +21,7 @@ struct crs_listener {
     uv_poll_t poll;
     crs_transport *transport;
     crs_framing framing;
+    bool tls;
     int fd;
     int spare_fd; /* given up for a moment to accept and drop a connection when descriptors run out; -1: none */
     crs_timer pause;
@@ -188,8 +60,9 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
     crs_listener *l = CRS_CONTAINER(handle, crs_listener, poll);
     crs_loop *loop = l->transport->loop;
     crs_loop_update_now(loop);
-    if (status < 0)
-        return;
+    if (status < 0) { /* libuv has stopped polling; what is wrong, accept() tells */
+        uv_poll_start(handle, UV_READABLE, on_acceptable);
+    }
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         struct sockaddr_storage addr;
         socklen_t addr_len = sizeof addr;
@@ -201,7 +74,8 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
                 accept_failed(l, errno);
             return;
         }
-        if (!adopt(l->transport, l->framing, fd, &addr)) {
+        crs_socket_options opt = {.framing = l->framing, .tls = l->tls, .peer = (struct sockaddr *)&addr};
+        if (crs_socket_adopt(l->transport, fd, &opt) != CEREUS_OK) {
             CRS_COUNT(&loop->counters, connections_refused);
             close(fd);
         }
@@ -211,7 +85,7 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
 static void describe(crs_endpoint *e)
 {
     char host[NI_MAXHOST], port[NI_MAXSERV];
-    const char *scheme = e->framing == CRS_FRAMING_WEBSOCKET ? "ws" : "tcp";
+    const char *scheme = e->framing == CRS_FRAMING_WEBSOCKET ? (e->tls ? "wss" : "ws") : (e->tls ? "tls" : "tcp");
     if (getnameinfo((struct sockaddr *)&e->addr, e->addr_len, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
@@ -223,14 +97,15 @@ cereus_status crs_endpoint_parse(const char *url, crs_endpoint *ret_endpoint, ce
 {
     crs_endpoint e = {0};
     const char *rest;
-    if (strncmp(url, "tcp://", 6) == 0) {
+    if (strncmp(url, "tcp://", 6) == 0 || strncmp(url, "tls://", 6) == 0) {
         rest = url + 6;
-    } else if (strncmp(url, "ws://", 5) == 0) {
+    } else if (strncmp(url, "ws://", 5) == 0 || strncmp(url, "wss://", 6) == 0) {
         e.framing = CRS_FRAMING_WEBSOCKET;
-        rest = url + 5;
+        rest = strchr(url, '/') + 2;
     } else {
-        return crs_fail(err, CEREUS_E_INVALID, "listener \"%s\": must begin with tcp:// or ws://", url);
+        return crs_fail(err, CEREUS_E_INVALID, "listener \"%s\": must begin with tcp://, tls://, ws:// or wss://", url);
     }
+    e.tls = url[2] == 's';
     char host[256];
     size_t len = strcspn(rest, "/?#");
     if (rest[len] != '\0' && strcmp(rest + len, "/") != 0)
@@ -320,6 +195,7 @@ cereus_status crs_listener_new(crs_transport *t, const crs_endpoint *endpoint, c
         return crs_fail(err, CEREUS_E_NOMEM, "listener %s", endpoint->text);
     l->transport = t;
     l->framing = endpoint->framing;
+    l->tls = endpoint->tls;
     l->fd = open_socket(endpoint, true);
     if (l->fd < 0 || listen(l->fd, BACKLOG) != 0 || uv_poll_init(&t->loop->uv, &l->poll, l->fd) != 0) {
         cereus_status st = bind_failed(endpoint, err);

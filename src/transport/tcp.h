@@ -1,12 +1,13 @@
-/* transport/tcp.h: sockets: listeners, one per loop and address with SO_REUSEPORT, and the connections they accept. */
+/* transport/tcp.h: addresses, and their listeners: one per loop and address, with SO_REUSEPORT. */
 #ifndef CRS_TRANSPORT_TCP_H
 #define CRS_TRANSPORT_TCP_H
 
 #include "transport/conn.h"
 
-/** An address to listen on, taken apart from "tcp://HOST:PORT" or "ws://HOST:PORT". */
+/** An address to listen on, taken apart from "tcp://HOST:PORT"; tls, ws and wss likewise. */
 typedef struct crs_endpoint {
     crs_framing framing;
+    bool tls;
     struct sockaddr_storage addr;
     socklen_t addr_len;
     char text[128]; /* "tcp://127.0.0.1:3250" with the actual port */

@@ -67,7 +67,7 @@ class Config(unittest.TestCase):
             'game.yaml:10:19: error: pitaya.serializertype: "3" is out of range, 1 to 2',
             "game.yaml:12:16: warning: ceruess.loops: is taken for a key of the game's own, did you mean "
             'cereus.loops?',
-            'game.yaml:5:11: error: listener "http://0.0.0.0:3250": must begin with tcp:// or ws://',
+            'game.yaml:5:11: error: listener "http://0.0.0.0:3250": must begin with tcp://, tls://, ws:// or wss://',
             'game.yaml:5:11: error: listener "ws://0.0.0.0": needs a port from 0 to 65535, like tcp://0.0.0.0:3250',
             '6 errors, 4 warnings'])
         self.assertEqual((code, err), (1, ""))

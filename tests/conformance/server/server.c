@@ -620,6 +620,10 @@ typedef struct arguments {
     const char *settings;
     const char *tcp;
     const char *ws;
+    const char *tls;
+    const char *wss;
+    const char *cert;
+    const char *key;
     const char *home;
     const char *loops;
     int argc;
@@ -650,8 +654,14 @@ static int parse_arguments(int argc, char **argv, arguments *args)
             args->home = value;
         else if (!strcmp(name, "--loops"))
             args->loops = value;
-        else if (!strcmp(name, "--tls") || !strcmp(name, "--wss") || !strcmp(name, "--cert") || !strcmp(name, "--key"))
-            return complain(EXIT_NOT_HERE_YET, "TLS listeners are not here yet", "");
+        else if (!strcmp(name, "--tls"))
+            args->tls = value;
+        else if (!strcmp(name, "--wss"))
+            args->wss = value;
+        else if (!strcmp(name, "--cert"))
+            args->cert = value;
+        else if (!strcmp(name, "--key"))
+            args->key = value;
         else if (strcmp(name, "--set") != 0)
             return complain(EXIT_USAGE, "unknown flag", name);
     }
@@ -664,10 +674,6 @@ static int parse_arguments(int argc, char **argv, arguments *args)
 
 static int refuse_what_is_missing(const json_t *settings)
 {
-    if (json_object_size(json_object_get(settings, "rate_limit")))
-        return complain(EXIT_NOT_HERE_YET, "rate limits are not here yet", "");
-    if (json_is_true(json_object_get(settings, "proxy_protocol")))
-        return complain(EXIT_NOT_HERE_YET, "the PROXY protocol is not here yet", "");
     if (json_is_true(json_object_get(settings, "cluster")))
         return complain(EXIT_NOT_HERE_YET, "clusters are not here yet", "");
     return 0;
@@ -680,6 +686,18 @@ static cereus_status set_duration(cereus_config *cfg, const char *key, const jso
     return json_is_number(seconds) ? cereus_config_set(cfg, key, text, err) : CEREUS_OK;
 }
 
+static cereus_status set_rate_limit(cereus_config *cfg, const json_t *limit, cereus_error *err)
+{
+    char text[24];
+    if (json_object_size(limit) == 0)
+        return CEREUS_OK;
+    snprintf(text, sizeof text, "%lld", (long long)json_integer_value(json_object_get(limit, "limit")));
+    CEREUS_TRY(cereus_config_set(cfg, "cereus.ratelimit.enabled", "true", err));
+    CEREUS_TRY(cereus_config_set(cfg, "pitaya.conn.ratelimiting.limit", text, err));
+    snprintf(text, sizeof text, "%lldms", (long long)json_integer_value(json_object_get(limit, "interval_ms")));
+    return cereus_config_set(cfg, "pitaya.conn.ratelimiting.interval", text, err);
+}
+
 static cereus_status configure(cereus_app *app, const json_t *settings, const arguments *args, cereus_error *err)
 {
     cereus_config *cfg = cereus_app_config(app);
@@ -690,6 +708,13 @@ static cereus_status configure(cereus_app *app, const json_t *settings, const ar
     CEREUS_TRY(cereus_config_set(cfg, "pitaya.handler.messages.compression", compress ? "true" : "false", err));
     CEREUS_TRY(set_duration(cfg, "pitaya.heartbeat.interval", json_object_get(settings, "heartbeat_s"), err));
     CEREUS_TRY(set_duration(cfg, "pitaya.buffer.agent.conntimeout", json_object_get(settings, "write_timeout_s"), err));
+    if (json_is_true(json_object_get(settings, "proxy_protocol")))
+        CEREUS_TRY(cereus_config_set(cfg, "pitaya.acceptor.proxyprotocol", "true", err));
+    if (args->cert)
+        CEREUS_TRY(cereus_config_set(cfg, "cereus.tls.cert", args->cert, err));
+    if (args->key)
+        CEREUS_TRY(cereus_config_set(cfg, "cereus.tls.key", args->key, err));
+    CEREUS_TRY(set_rate_limit(cfg, json_object_get(settings, "rate_limit"), err));
     /* As Pitaya: anything that gets smaller is compressed; and the largest packets must fit. */
     CEREUS_TRY(cereus_config_set(cfg, "cereus.compression.min", "0", err));
     CEREUS_TRY(cereus_config_set(cfg, "cereus.outbox.bytes", "64MiB", err));
@@ -768,6 +793,8 @@ static cereus_status prepare(cereus_app *app, const json_t *settings, const argu
     CEREUS_TRY(register_services(app, settings, args, err));
     CEREUS_TRY(listen_at(app, "tcp", args->tcp, err));
     CEREUS_TRY(listen_at(app, "ws", args->ws, err));
+    CEREUS_TRY(listen_at(app, "tls", args->tls, err));
+    CEREUS_TRY(listen_at(app, "wss", args->wss, err));
     return cereus_app_start(app, err);
 }
 

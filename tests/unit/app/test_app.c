@@ -80,7 +80,7 @@ static void a_start_that_fails_says_why_and_can_be_tried_again(void **state)
     cereus_error err = {0};
     expect_no_start(app, CEREUS_E_INVALID, "a frontend needs a listener");
     assert_int_equal(cereus_app_listen(app, "udp://127.0.0.1:0", &err), CEREUS_E_INVALID);
-    assert_string_equal(err.msg, "listener \"udp://127.0.0.1:0\": must begin with tcp:// or ws://");
+    assert_string_equal(err.msg, "listener \"udp://127.0.0.1:0\": must begin with tcp://, tls://, ws:// or wss://");
     assert_int_equal(cereus_app_listen(app, "tcp://127.0.0.1", &err), CEREUS_E_INVALID);
     assert_int_equal(cereus_app_listen(app, "ws://127.0.0.1:99999", &err), CEREUS_E_INVALID);
     expect_no_start(app, CEREUS_E_INVALID, "a frontend needs a listener");

@@ -91,7 +91,7 @@ static void one_line_says_why_it_does_not_start(void **state)
     assert_non_null(strstr(last.err, "CEREUS_LOOPS"));
     RUN(0, NULL, ARG("--listen=udp://127.0.0.1:0"));
     assert_int_equal(WEXITSTATUS(last.status), 1);
-    assert_non_null(strstr(last.err, "must begin with tcp:// or ws://"));
+    assert_non_null(strstr(last.err, "must begin with tcp://, tls://, ws:// or wss://"));
 }
 
 static void bad_flags_have_a_code_of_their_own(void **state)

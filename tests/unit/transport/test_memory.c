@@ -19,7 +19,7 @@ static void nothing_happens_before_the_loop_turns(void **state)
     test_settle(&w.t);
     assert_string_equal(take_texts(pipe), "hi|");
     char text[CRS_PEER_TEXT_MAX];
-    assert_string_equal(crs_peer_text(crs_conn_peer(w.owners[0].conn), text), "memory");
+    assert_string_equal(crs_peer_text(crs_conn_peer(w.owners[0].conn), text), "local");
     crs_pipe_free(pipe);
     world_close(&w);
 }

@@ -85,9 +85,9 @@ static void bad_endpoints_are_refused_with_a_reason(void **state)
     const struct {
         const char *url, *why;
     } bad[] = {
-        {"", "must begin with tcp:// or ws://"},
-        {"127.0.0.1:3250", "must begin with tcp:// or ws://"},
-        {"http://127.0.0.1:80", "must begin with tcp:// or ws://"},
+        {"", "must begin with tcp://, tls://, ws:// or wss://"},
+        {"127.0.0.1:3250", "must begin with tcp://, tls://, ws:// or wss://"},
+        {"http://127.0.0.1:80", "must begin with tcp://, tls://, ws:// or wss://"},
         {"tcp://127.0.0.1", "needs a port from 0 to 65535"},
         {"tcp://127.0.0.1:", "needs a port from 0 to 65535"},
         {"tcp://127.0.0.1:65536", "needs a port from 0 to 65535"},
