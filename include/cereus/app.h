@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 typedef struct cereus_app_options {
-    const char *type; /* server type, first part of its routes; NULL: "game" */
+    const char *type; /* server type, first part of its routes, so without dots and blanks; NULL: "game" */
     bool frontend;    /* players connect to it; without: a backend, which needs no listener */
 } cereus_app_options;
 

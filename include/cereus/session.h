@@ -38,7 +38,7 @@ CEREUS_API cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *se
  * Send a push.
  * @param route  free text of at most 255 bytes
  * @return CEREUS_OK: queued, or sent to the session's loop, which drops it when the session has ended; CEREUS_E_GONE;
- * CEREUS_E_TOO_LONG: route, or more than a packet holds; CEREUS_E_INVALID: the value cannot be serialised;
+ * CEREUS_E_TOO_LONG: route, or more than a packet holds; CEREUS_E_INVALID: the value is NULL or cannot be serialised;
  * CEREUS_E_FULL: the policy dropped it, or too much is on its way to that loop; CEREUS_E_NOMEM
  */
 CEREUS_API cereus_status cereus_session_push(cereus_ctx *ctx, cereus_session *session, const char *route,

@@ -639,7 +639,9 @@ static cereus_status listen_everywhere(cereus_app *app, cereus_error *err)
 cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
 {
     CEREUS_TRY(crs_app_check_setup(app, err, "anything, and it cannot be started again"));
-    cereus_status st = apply_settings(app, err);
+    cereus_status st = crs_registry_check(&app->core.registry, err);
+    if (!st)
+        st = apply_settings(app, err);
     crs_free(app->core.docs_text); /* of a start that failed */
     app->core.docs_text = NULL;
     if (!st && crs_docs_text(&app->core.registry, &app->core.docs_text))

@@ -10,6 +10,8 @@ cereus_status crs_push_body(cereus_ctx *ctx, const cereus_value *value, cereus_s
         *ret_body = value->raw;
         return CEREUS_OK;
     }
+    if ((value->shape == CEREUS_JSON && !value->json) || (value->shape == CEREUS_MESSAGE && !value->message))
+        return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "the value to push is NULL"); /* say, of a json_pack() */
     cereus_error err;
     err.status = CEREUS_OK;
     d->encoded.len = 0;

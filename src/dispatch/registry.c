@@ -57,6 +57,16 @@ static bool good_name(const char *name)
     return true;
 }
 
+cereus_status crs_registry_check(const crs_registry *r, cereus_error *err)
+{
+    if (good_name(r->server_type))
+        return CEREUS_OK;
+    return crs_fail(err, CEREUS_E_INVALID,
+                    "app type \"%s\": it is the first part of the routes TYPE.SERVICE.METHOD; give cereus_app_new() a "
+                    "type without dots and blanks, like \"game\"",
+                    r->server_type);
+}
+
 static cereus_status check_method(const crs_registry *r, const char *service, const cereus_method *m, size_t index,
                                   cereus_error *err)
 {

@@ -42,6 +42,8 @@ typedef struct crs_registry {
 
 CEREUS_MUST_USE cereus_status crs_registry_init(crs_registry *r, const char *server_type);
 void crs_registry_fini(crs_registry *r);
+/** Can clients say the routes? CEREUS_E_INVALID: the server type is no name. */
+CEREUS_MUST_USE cereus_status crs_registry_check(const crs_registry *r, cereus_error *err);
 /** As cereus_app_register(). */
 cereus_status crs_registry_add(crs_registry *r, const char *name, const cereus_method *methods, size_t method_count,
                                const cereus_service_options *options, cereus_error *err);

@@ -62,6 +62,19 @@ static void an_app_has_a_type_and_an_id(void **state)
     assert_null(cereus_app_free(NULL));
 }
 
+static void a_type_that_no_route_can_name_does_not_start(void **state)
+{
+    static const char *const bad[] = {"my.game", "", ".", "my game"};
+    for (size_t i = 0; i < CEREUS_COUNT(bad); i++) {
+        cereus_app *app = cereus_app_new(&(cereus_app_options){.type = bad[i]});
+        assert_non_null(app);
+        char want[100];
+        snprintf(want, sizeof want, "app type \"%s\": it is the first part of the routes TYPE.SERVICE.METHOD", bad[i]);
+        expect_no_start(app, CEREUS_E_INVALID, want);
+        cereus_app_free(app);
+    }
+}
+
 static void making_an_app_copes_without_memory(void **state)
 {
     cereus_app *app = NULL;
@@ -446,7 +459,8 @@ static void a_handler_that_holds_its_loop_holds_the_end_up_and_no_more(void **st
     game_end(g);
 }
 
-TEST_MAIN(cmocka_unit_test(an_app_has_a_type_and_an_id), cmocka_unit_test(making_an_app_copes_without_memory),
+TEST_MAIN(cmocka_unit_test(an_app_has_a_type_and_an_id), cmocka_unit_test(a_type_that_no_route_can_name_does_not_start),
+          cmocka_unit_test(making_an_app_copes_without_memory),
           cmocka_unit_test(a_start_that_fails_says_why_and_can_be_tried_again),
           cmocka_unit_test(there_is_an_end_to_listeners), cmocka_unit_test(a_backend_takes_no_listener),
           cmocka_unit_test(a_running_app_cannot_be_set_up), cmocka_unit_test(two_apps_in_a_process_share_nothing),

@@ -85,6 +85,50 @@ static void users_are_pushed_to_and_kicked_wherever_they_are(void **state)
     game_end(g);
 }
 
+/* ---- values that are none ---- */
+
+static bool everybody(cereus_ctx *ctx, const char *uid, void *user)
+{
+    return true;
+}
+
+static cereus_status push_nothing(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_session *s = cereus_ctx_session(ctx);
+    const char *const uids[] = {"u"}, *failed[1];
+    size_t failed_count = 99;
+    cereus_session_bind(ctx, s, "u");
+    cereus_group_create(ctx, "g");
+    cereus_group_add(ctx, "g", "u");
+    const cereus_value none[] = {cereus_json(NULL), cereus_message(NULL)};
+    for (size_t i = 0; i < CEREUS_COUNT(none); i++) {
+        CHECK(cereus_session_push(ctx, s, "on", none[i]) == CEREUS_E_INVALID);
+        CHECK(strcmp(cereus_ctx_error_msg(ctx), "the value to push is NULL") == 0);
+        CHECK(cereus_push_to_users(ctx, "on", none[i], uids, 1, NULL, failed, &failed_count) == CEREUS_E_INVALID);
+        CHECK(failed_count == 99);
+        CHECK(cereus_group_broadcast(ctx, NULL, "g", "on", none[i]) == CEREUS_E_INVALID);
+        CHECK(cereus_group_multicast(ctx, NULL, "g", "on", none[i], everybody, NULL) == CEREUS_E_INVALID);
+    }
+    return reply_text(out, "nothing pushed");
+}
+
+static void a_push_of_nothing_fails_and_pushes_nothing(void **state)
+{
+    static const cereus_method nothing[] = {CEREUS_RAW_REQUEST("do", push_nothing)};
+    game *g = game_new(2);
+    GAME_SERVE(g, "far", nothing, NULL);
+    GAME_SERVE(g, "one", nothing, NULL); /* at home on loop 1 */
+    game_start(g);
+    for (unsigned loop = 0; loop < 2; loop++) {
+        client *c = client_connect_on(g, GAME_TCP, loop);
+        assert_string_equal(client_call(c, "far.do", ""), "nothing pushed");
+        assert_string_equal(client_call(c, "one.do", ""), "nothing pushed");
+        client_close(c);
+        game_await_sessions(g, 0);
+    }
+    game_end(g);
+}
+
 /* ---- everything at once ---- */
 
 enum { CHURN_STEPS = GAME_SCALE(4000, 1000), CHURN_CLIENTS = 24, CHURN_USERS = 12, CHURN_GROUPS = 3 };
@@ -253,4 +297,5 @@ static void sessions_end_once_whatever_happens_at_once(void **state)
 }
 
 TEST_MAIN(cmocka_unit_test(users_are_pushed_to_and_kicked_wherever_they_are),
+          cmocka_unit_test(a_push_of_nothing_fails_and_pushes_nothing),
           cmocka_unit_test(sessions_end_once_whatever_happens_at_once))
