@@ -632,11 +632,12 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
     const crs_method *method = crs_registry_find(&d->core->registry, msg->route);
     bool concurrent = d->core->all_concurrent || (method && (method->decl.flags & CEREUS_CONCURRENT));
     bool refused = !method || (request && method->decl.out == CEREUS_NOTHING);
-    if (CRS_UNLIKELY(refused) && (!agent->running || concurrent)) {
+    bool waits = !concurrent && (agent->running || agent->lane_head); /* the lane may wait for the client to read */
+    if (CRS_UNLIKELY(refused) && !waits) {
         refuse(d, agent, msg);
         return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
     }
-    if (agent->running && !concurrent) { /* refusals too are answered in their turn: the route stands in for the body */
+    if (waits) { /* refusals too are answered in their turn: the route stands in for the body */
         crs_message waiting = *msg;
         if (refused)
             waiting.body = msg->route;
@@ -646,7 +647,8 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
             return CRS_INPUT_MORE;
         }
         lane_push(agent, call);
-        return pressure(d, agent);
+        go_on(d, agent);
+        return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
     }
     uint32_t home = home_of(d, agent, method, msg->body);
     hold_lane(agent, concurrent);

@@ -838,6 +838,56 @@ static void a_full_inbox_stops_reading_and_loses_nothing(void **state)
     run_inbox("cereus.inbox.bytes", "1KiB", 5);
 }
 
+/** Push to the session that @p in names until its outbox is full. */
+static cereus_status flood(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_session *s = cereus_session_from_id(ctx, strtoull(text_of(in), NULL, 10));
+    cereus_value much = cereus_raw(cereus_slice_of(cereus_ctx_alloc(ctx, 60000), 60000));
+    cereus_status st;
+    while ((st = cereus_session_push(ctx, s, "much", much)) == CEREUS_OK)
+        cereus_yield(ctx);
+    CHECK(st == CEREUS_E_FULL);
+    return reply_text(out, "full");
+}
+
+static void messages_that_wait_for_the_client_to_read_are_not_overtaken(void **state)
+{
+    static const cereus_method flood_methods[] = {CEREUS_RAW_REQUEST("flood", flood)};
+    game *g = game_new(1);
+    GAME_SERVE(g, "here", lane_methods, &on_session);
+    GAME_SERVE(g, "f", flood_methods, NULL);
+    game_set(g, "cereus.outbox.bytes", "4KiB");
+    game_set(g, "cereus.outbox.policy", "drop");
+    game_start(g);
+    leash_init(&slow_leash);
+    gate_reset(&heard);
+    client *c = client_connect(g, GAME_TCP), *other = client_connect(g, GAME_TCP);
+    char id[32];
+    snprintf(id, sizeof id, "%llu", (unsigned long long)client_session(c));
+    uint64_t slow_id = client_request(c, "here.slow", "slow");
+    gate_await(&heard, 1);
+    uint64_t requests = cereus_app_counter(g->app, "requests");
+    uint64_t first = client_request(c, "here.next", "first");
+    game_await_counter(g, "requests", requests + 1); /* it is in the lane */
+    assert_string_equal(client_call(other, "f.flood", id), "full");
+    requests = cereus_app_counter(g->app, "requests");
+    uint64_t responses = cereus_app_counter(g->app, "responses");
+    leash_release(&slow_leash);
+    game_await_counter(g, "responses", responses + 1); /* nothing runs, and the next may not before the client reads */
+    uint64_t second = client_request(c, "here.next", "second"), none = client_request(c, "here.none", "");
+    game_await_counter(g, "requests", requests + 1);
+    event e;
+    do
+        e = client_next(c);
+    while (e.kind == EVENT_PUSH);
+    assert_int_equal(e.id, slow_id);
+    client_expect_response(c, first, "first");
+    client_expect_response(c, second, "second");
+    assert_int_equal(client_next(c).id, none);
+    leash_fini(&slow_leash);
+    game_end(g);
+}
+
 static void messages_wait_when_all_fibers_are_in_use(void **state)
 {
     enum { CLIENTS = 20, EACH = 10 };
@@ -943,5 +993,6 @@ TEST_MAIN(cmocka_unit_test(a_route_has_two_or_three_parts), cmocka_unit_test(kin
           cmocka_unit_test(concurrent_routes_overtake_and_refusals_do_not),
           cmocka_unit_test(the_ordering_of_pitaya_lets_messages_overlap),
           cmocka_unit_test(a_full_inbox_stops_reading_and_loses_nothing),
+          cmocka_unit_test(messages_that_wait_for_the_client_to_read_are_not_overtaken),
           cmocka_unit_test(messages_wait_when_all_fibers_are_in_use),
           cmocka_unit_test(calls_to_a_loop_with_a_full_mailbox_are_refused_one_by_one))
