@@ -54,12 +54,13 @@ CEREUS_API cereus_status cereus_session_close(cereus_ctx *ctx, cereus_session *s
  * data can be read through the ctx's session. Thread: fiber, on the session's loop. May yield. */
 typedef void cereus_session_close_fn(cereus_ctx *ctx, void *user);
 /** Add a close callback of this one session; they run in the order added, before the app's.
- * @return CEREUS_OK; CEREUS_E_GONE: it has ended, @p fn will not be called; CEREUS_E_NOMEM. May yield. */
+ * @return CEREUS_OK; else @p fn will not be called: CEREUS_E_GONE: it has ended; CEREUS_E_FULL: too much is on its way to
+ * the session's loop; CEREUS_E_NOMEM. May yield. */
 CEREUS_API cereus_status cereus_session_on_close(cereus_ctx *ctx, cereus_session *session, cereus_session_close_fn *fn,
                                                  void *user);
 
-/* -- session data: a JSON object that lives with the session -- values are copied in and out; may yield, all of them --
- */
+/* -- session data: a JSON object that lives with the session -- values are copied in and out; all of them may yield, and
+ * fail with CEREUS_E_FULL when too much is on its way to the session's loop -- */
 
 /** Set @p key. @p value: takes the reference. @return CEREUS_OK; CEREUS_E_GONE; CEREUS_E_INVALID: NULL; CEREUS_E_NOMEM
  */

@@ -372,6 +372,7 @@ static cereus_status make_loop(cereus_app *app, uint32_t index, cereus_error *er
     CEREUS_TRY(crs_loop_new(&loop_opt, &l->loop, err));
     crs_loop_enter(l->loop);
     crs_fibers_options fiber_opt = {.max = (size_t)crs_config_int(cfg, CRS_KEY_FIBERS_MAX),
+                                    .reserve = (size_t)crs_config_int(cfg, CRS_KEY_FIBERS_MAX),
                                     .stack_len = crs_config_size(cfg, CRS_KEY_FIBERS_STACK),
                                     .arena_max = crs_config_size(cfg, CRS_KEY_REQUEST_MEMORY)};
     crs_transport_options transport_opt = {

@@ -283,20 +283,17 @@ static void run_bind(crs_fiber *fiber, void *arg)
     crs_loop_post_reserved(r->from->loop, &r->mail);
 }
 
-static void begin_bind(crs_loop *loop, crs_mail *mail)
-{
-    CRS_UNUSED(loop);
-    bind_request *r = CRS_CONTAINER(mail, bind_request, mail);
-    cereus_status st = crs_fiber_start(r->to->fibers, "session bind", run_bind, r);
-    CRS_ASSERT(st == CEREUS_OK);
-}
-
+/** It never waits for a fiber: the caller holds one of another loop, and the fibers of this one may all wait for that. */
 static void bind_arrives(crs_loop *loop, crs_mail *mail)
 {
-    CRS_UNUSED(loop);
     bind_request *r = CRS_CONTAINER(mail, bind_request, mail);
-    r->mail.run = begin_bind;
-    crs_dispatch_when_fiber(r->to, &r->mail);
+    cereus_status st = crs_fiber_start_reserved(r->to->fibers, "session bind", run_bind, r);
+    if (!st)
+        return; /* r may be gone already */
+    r->status = st;
+    CRS_COUNT(&loop->counters, fibers_exhausted);
+    r->mail.run = bind_returns;
+    crs_loop_post_reserved(r->from->loop, &r->mail);
 }
 
 cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *session, const char *uid)

@@ -86,7 +86,8 @@ typedef struct slab {
 struct crs_fibers {
     crs_loop *loop;
     size_t stack_len;
-    size_t max;
+    size_t max;     /* alive at once, of those that are started the usual way */
+    size_t max_all; /* and with the reserve */
     size_t arena_max;
     size_t alive_count;
     crs_fiber *current;   /* running now */
@@ -207,7 +208,8 @@ static bool run_ready(void *user)
 cereus_status crs_fibers_new(crs_loop *loop, const crs_fibers_options *opt, crs_fibers **ret_fibers, cereus_error *err)
 {
     crs_fibers *fibers = crs_zalloc(sizeof *fibers);
-    size_t slabs = (opt->max + SLAB_STACKS - 1) / SLAB_STACKS;
+    size_t max_all = opt->max + opt->reserve;
+    size_t slabs = (max_all + SLAB_STACKS - 1) / SLAB_STACKS;
     slab **table = crs_zalloc(slabs * sizeof *table);
     if (!fibers || !table) {
         crs_free(fibers);
@@ -217,6 +219,7 @@ cereus_status crs_fibers_new(crs_loop *loop, const crs_fibers_options *opt, crs_
     fibers->loop = loop;
     fibers->slabs = table;
     fibers->max = opt->max;
+    fibers->max_all = max_all;
     fibers->arena_max = opt->arena_max;
     fibers->stack_len = CRS_MAX((opt->stack_len + 4095) & ~(size_t)4095, (size_t)STACK_MIN);
     crs_list_init(&fibers->ready);
@@ -267,7 +270,7 @@ static bool add_slab(crs_fibers *fibers)
 
 static crs_fiber *make_fiber(crs_fibers *fibers)
 {
-    if (fibers->made == fibers->max)
+    if (fibers->made == fibers->max_all)
         return NULL;
     if (fibers->made == fibers->slab_count * SLAB_STACKS && !add_slab(fibers))
         return NULL;
@@ -297,6 +300,8 @@ size_t crs_fibers_alive(const crs_fibers *fibers)
 
 bool crs_fibers_available(crs_fibers *fibers)
 {
+    if (fibers->alive_count >= fibers->max)
+        return false;
     if (!fibers->free_list) {
         crs_fiber *f = make_fiber(fibers);
         if (!f)
@@ -339,6 +344,11 @@ static void on_deadline(crs_timer *timer)
 }
 
 cereus_status crs_fiber_start(crs_fibers *fibers, const char *name, crs_fiber_fn *fn, void *arg)
+{
+    return fibers->alive_count < fibers->max ? crs_fiber_start_reserved(fibers, name, fn, arg) : CEREUS_E_FULL;
+}
+
+cereus_status crs_fiber_start_reserved(crs_fibers *fibers, const char *name, crs_fiber_fn *fn, void *arg)
 {
     crs_loop_assert_current(fibers->loop);
     crs_fiber *f = fibers->free_list;

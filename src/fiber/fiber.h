@@ -19,6 +19,7 @@ typedef void crs_fiber_fn(crs_fiber *fiber, void *arg);
 
 typedef struct crs_fibers_options {
     size_t max;       /* fibers alive at once, 1.. */
+    size_t reserve;   /* so many more for crs_fiber_start_reserved() */
     size_t stack_len; /* bytes a stack, guard page included; rounded up to pages, at least 16 KiB */
     size_t arena_max; /* bytes of request memory a fiber may take */
 } crs_fibers_options;
@@ -41,6 +42,13 @@ bool crs_fibers_available(crs_fibers *fibers);
  * Thread: loop.
  */
 CEREUS_MUST_USE cereus_status crs_fiber_start(crs_fibers *fibers, const char *name, crs_fiber_fn *fn, void *arg);
+
+/**
+ * The same for what fibers of other loops wait for: it may take the reserve as well, so that two loops whose fibers all
+ * wait for each other go on. Do not let it wait for a fiber when this fails.
+ */
+CEREUS_MUST_USE cereus_status crs_fiber_start_reserved(crs_fibers *fibers, const char *name, crs_fiber_fn *fn,
+                                                       void *arg);
 
 /** The fiber that runs now on this loop; NULL: the loop's own stack. Thread: loop. */
 crs_fiber *crs_fiber_current(const crs_fibers *fibers);

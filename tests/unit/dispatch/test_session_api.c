@@ -646,6 +646,79 @@ static void validators_decide_about_handshakes(void **state)
     assert_int_equal(gate_count(&noted), 0);
 }
 
+/* ---- loops without a fiber left ---- */
+
+static gate tight_passed = GATE_INIT;
+static leash tight_leash;
+
+/** "uid" is bound at once, "!uid" when it is let, "" not at all. */
+static cereus_status bind_tight(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uid = text_of(in);
+    if (*uid == '!' || !*uid) {
+        gate_pass(&tight_passed);
+        CEREUS_TRY(leash_hold(&tight_leash, ctx));
+    }
+    if (*uid)
+        CEREUS_TRY(cereus_session_bind(ctx, cereus_ctx_session(ctx), uid));
+    return give_text(ctx, out, "done");
+}
+
+static cereus_status wait_when_slow(cereus_ctx *ctx, void *user)
+{
+    if (strcmp(cereus_session_uid(cereus_ctx_session(ctx)), "slow") != 0)
+        return CEREUS_OK;
+    gate_pass(&tight_passed);
+    return leash_hold(&tight_leash, ctx);
+}
+
+static const cereus_method tight_methods[] = {CEREUS_RAW_REQUEST("bind", bind_tight)};
+
+static void loops_whose_fibers_all_bind_on_each_other_go_on(void **state)
+{
+    game *g = game_new(2);
+    GAME_SERVE(g, "far", tight_methods, NULL);  /* at home on loop 1 */
+    GAME_SERVE(g, "near", tight_methods, NULL); /* on loop 0 */
+    game_set(g, "cereus.fibers.max", "1");
+    game_start(g);
+    leash_init(&tight_leash);
+    gate_reset(&tight_passed);
+    client *a = client_connect_on(g, GAME_TCP, 0), *b = client_connect_on(g, GAME_TCP, 1);
+    uint64_t a_id = client_request(a, "far.bind", "!a"), b_id = client_request(b, "near.bind", "!b");
+    gate_await(&tight_passed, 2);
+    leash_release(&tight_leash);
+    client_expect_response(a, a_id, "done");
+    client_expect_response(b, b_id, "done");
+    leash_fini(&tight_leash);
+    game_end(g);
+}
+
+static void a_bind_for_which_no_fiber_is_left_fails_and_does_not_wait(void **state)
+{
+    game *g = game_new(3);
+    GAME_SERVE(g, "one", tight_methods, NULL);
+    GAME_SERVE(g, "two", tight_methods, NULL);
+    GAME_SERVE(g, "zero", tight_methods, NULL);
+    assert_int_equal(cereus_app_on_session_bind(g->app, wait_when_slow, NULL), CEREUS_OK);
+    game_set(g, "cereus.fibers.max", "1"); /* and one in reserve */
+    game_start(g);
+    leash_init(&tight_leash);
+    gate_reset(&tight_passed);
+    client *holder = client_connect_on(g, GAME_TCP, 0), *slow = client_connect_on(g, GAME_TCP, 0),
+           *late = client_connect_on(g, GAME_TCP, 0);
+    uint64_t held = client_request(holder, "zero.bind", "");
+    gate_await(&tight_passed, 1);
+    uint64_t slow_id = client_request(slow, "one.bind", "slow");
+    gate_await(&tight_passed, 2);
+    assert_string_equal(client_fail(late, "two.bind", "late"), "PIT-500|a bounded queue is full");
+    leash_release(&tight_leash);
+    client_expect_response(holder, held, "done");
+    client_expect_response(slow, slow_id, "done");
+    assert_string_equal(client_call(late, "two.bind", "late"), "done");
+    leash_fini(&tight_leash);
+    game_end(g);
+}
+
 /* ---- pushes, kicks, closes ---- */
 
 static void pushes_leave_before_the_response(void **state)
@@ -710,6 +783,8 @@ TEST_MAIN(cmocka_unit_test(bind_checks_the_uid),
           cmocka_unit_test(bind_calls_back_before_and_after_the_uid_can_be_found),
           cmocka_unit_test(a_failing_callback_takes_the_uid_back), cmocka_unit_test(a_second_login_replaces_the_first),
           cmocka_unit_test(a_session_that_ends_while_it_is_bound_is_not_bound),
+          cmocka_unit_test(loops_whose_fibers_all_bind_on_each_other_go_on),
+          cmocka_unit_test(a_bind_for_which_no_fiber_is_left_fails_and_does_not_wait),
           cmocka_unit_test(a_session_that_has_ended_answers_that_it_is_gone),
           cmocka_unit_test(close_callbacks_run_once_whatever_ends_the_session),
           cmocka_unit_test(close_callbacks_run_for_the_silent_too),

@@ -265,6 +265,30 @@ static void a_pool_gives_out_its_maximum_and_again_when_one_has_ended(void **sta
     world_close(&w);
 }
 
+static void the_reserve_is_for_those_that_others_wait_for(void **state)
+{
+    world w = {0};
+    test_loop_open(&w.t);
+    crs_fibers_options opt = {.max = 1, .reserve = 2, .stack_len = 64 * 1024, .arena_max = 1 << 20};
+    cereus_error err;
+    assert_int_equal(crs_fibers_new(w.t.loop, &opt, &w.fibers, &err), CEREUS_OK);
+    assert_int_equal(crs_fiber_start_reserved(w.fibers, "f", park_for_ever, &w), CEREUS_OK);
+    assert_false(crs_fibers_available(w.fibers)); /* it counts */
+    assert_int_equal(crs_fiber_start(w.fibers, "f", park_for_ever, &w), CEREUS_E_FULL);
+    assert_int_equal(crs_fiber_start_reserved(w.fibers, "f", park_for_ever, &w), CEREUS_OK);
+    assert_int_equal(crs_fiber_start_reserved(w.fibers, "f", park_for_ever, &w), CEREUS_OK);
+    assert_int_equal(crs_fiber_start_reserved(w.fibers, "f", park_for_ever, &w), CEREUS_E_FULL);
+    for (int i = 0; i < 2; i++) {
+        crs_fiber_wake(w.parked[i], CEREUS_OK);
+        test_settle(&w.t);
+        assert_false(crs_fibers_available(w.fibers));
+    }
+    crs_fiber_wake(w.parked[2], CEREUS_OK);
+    test_settle(&w.t);
+    assert_true(crs_fibers_available(w.fibers));
+    world_close(&w);
+}
+
 typedef struct many {
     world *w;
     crs_fiber *fibers[MANY];
@@ -497,6 +521,7 @@ TEST_MAIN(cmocka_unit_test(a_fiber_starts_at_once_and_goes_on_at_the_end_of_the_
           cmocka_unit_test(an_uninterrupted_wait_ends_by_a_wake_only),
           cmocka_unit_test(cancel_all_ends_those_that_wait_and_those_that_come),
           cmocka_unit_test(a_pool_gives_out_its_maximum_and_again_when_one_has_ended),
+          cmocka_unit_test(the_reserve_is_for_those_that_others_wait_for),
           cmocka_unit_test(many_fibers_live_at_once_and_their_stacks_are_used_again),
           cmocka_unit_test(fibers_that_wake_one_another_leave_the_loop_its_turns),
           cmocka_unit_test(what_runs_can_be_watched), cmocka_unit_test(request_memory_ends_with_the_fiber),
