@@ -34,7 +34,7 @@ enum {
     PART_STEPS = 1000,               /* then all stop, and the numbers must be right */
     ROUND_S = GAME_SCALE(120, 600),  /* then it hangs */
     STEPS = GAME_SCALE(20000, 6000), /* of a crowd, in a round */
-    ROUNDS = GAME_SCALE(6, 3),
+    ROUNDS = GAME_SCALE(3, 2),
 };
 
 static atomic_uint_fast64_t seen[SEEN]; /* sessions, also ended ones */
