@@ -1,7 +1,7 @@
 # A thin door: Meson builds, this says the usual words. See README.md.
 BUILD ?= build
 
-.PHONY: demo test bench format clean build client
+.PHONY: demo test bench install format clean build client
 
 demo: ## install what is missing, build, run the chat demo
 	@scripts/install_deps.sh build
@@ -16,6 +16,10 @@ test: ## install what is missing, build, run all tests: plain, with ASan and UBS
 bench: ## measure, and write docs/performance.md
 	@scripts/install_deps.sh build
 	@scripts/run_bench.sh $(ARGS)
+
+install: build ## into prefix= (default: what the build was set up with, else /usr/local), below DESTDIR= if given
+	@$(if $(prefix),meson configure $(BUILD) --prefix=$(prefix))
+	@meson install -C $(BUILD) --quiet $(if $(DESTDIR),--destdir=$(abspath $(DESTDIR)))
 
 format:
 	@scripts/install_deps.sh test

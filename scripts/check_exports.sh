@@ -5,7 +5,12 @@ set -eu
 prefix=${2:-cereus_}
 case $1 in
 *.a) names=$(nm -g --defined-only "$1" | awk 'NF == 3 { print $3 }') ;;
-*) names=$(nm -D --defined-only "$1" | awk '{ print $3 }') ;;
+*) names=$(nm -D --defined-only "$1" | awk '$2 != "A" { print $3 }') # A: the version node itself
+    if printf '%s\n' "$names" | grep -v -e '^__odr_asan' -e '^$' | grep -qv '@@CEREUS_'; then
+        echo "$1 exports names without a version; is its map linked in?"
+        exit 1
+    fi
+    ;;
 esac
 if ! printf '%s\n' "$names" | grep -q "^$prefix"; then
     echo "$1 exports no $prefix symbol at all"
