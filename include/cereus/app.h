@@ -110,9 +110,11 @@ CEREUS_API uint64_t cereus_app_counter(cereus_app *app, const char *name);
 CEREUS_API cereus_status cereus_app_start(cereus_app *app, cereus_error *err);
 /** Ask a running app to stop; returns at once. Twice, or before the start, is fine. Thread: any, also a handler. */
 CEREUS_API void cereus_app_shutdown(cereus_app *app);
-/** Wait for the end asked for by cereus_app_shutdown() (or by SIGINT, SIGQUIT, SIGTERM when @p with_signals, which must
- * have been blocked in all threads: cereus_app_start does that for its own), then stop everything: listeners closed,
- * sessions closed after what was queued, callbacks run, threads joined. Thread: the one that started it. */
+/** Wait for the end asked for by cereus_app_shutdown() (or by SIGINT, SIGQUIT, SIGTERM when @p with_signals), then stop
+ * everything: listeners closed, sessions closed after what was queued, callbacks run, threads joined. @p with_signals:
+ * the process is the app's. SIGHUP reloads, and a service manager that gave NOTIFY_SOCKET hears when the app is up, reloads
+ * and stops; these signals must have been blocked in all threads: cereus_app_start does that for its own.
+ * Thread: the one that started it. */
 CEREUS_API void cereus_app_wait(cereus_app *app, bool with_signals);
 
 /**

@@ -7,6 +7,7 @@
 #include <cereus/app.h>
 
 #include "app/listeners.h"
+#include "app/notify.h"
 #include "app/watchdog.h"
 #include "config/config.h"
 #include "dispatch/core.h"
@@ -46,7 +47,9 @@ struct crs_app_loop {
     bool quiet;         /* guarded by app->mu: nothing lives on it any more */
     bool was_quiet;     /* loop: what `quiet` was set to */
     crs_app_step steps[CRS_STEPS];
-    crs_timer expire; /* groups; on the first loop */
+    crs_timer expire;       /* groups; on the first loop */
+    crs_mail pulse;         /* the loop's while pulse_away */
+    atomic_bool pulse_away; /* on its way since the last crs_pulse() */
 };
 
 typedef struct crs_app_task { /* spawned before the start */
@@ -77,21 +80,38 @@ struct cereus_app {
     void *on_started_user;
     bool had_terminal; /* it was started from one */
     int shutdown_fd;   /* eventfd: somebody wants the end */
-    int signal_fd;     /* SIGINT, SIGQUIT, SIGTERM, where they are blocked; -1 before the start */
+    int signal_fd;     /* the signals of signals.c, where they are blocked; -1 before the start */
+    crs_notify notify;
     pthread_mutex_t mu;
     pthread_cond_t changed; /* something guarded by mu has */
 };
+
+/* -- app.c -- */
+
+/** CEREUS_E_STATE when it is too late to change @p what. */
+CEREUS_MUST_USE cereus_status crs_app_check_setup(const cereus_app *app, cereus_error *err, const char *what);
+
+/* -- banner.c -- */
+
+/** As many descriptors as the system lets us have, and a warning when those are too few. Thread: setup. */
+void crs_raise_descriptor_limit(cereus_app *app);
+/** Log what runs here: the server, its services, its listeners. */
+void crs_show_banner(cereus_app *app);
 
 /* -- signals.c -- */
 
 /** Keep the signals that an app takes from the calling thread and from those that it starts. */
 void crs_signals_block(void);
-/** Make app->signal_fd. CEREUS_E_IO. Thread: setup. */
+/** Make app->signal_fd and app->notify. CEREUS_E_IO. Thread: setup. */
 CEREUS_MUST_USE cereus_status crs_signals_open(cereus_app *app, cereus_error *err);
+void crs_signals_close(cereus_app *app);
 /** Handle signals (@p with_signals) until somebody wants the end. Thread: the one that started the app. */
 void crs_signals_wait(cereus_app *app, bool with_signals);
-
-/** CEREUS_E_STATE once the app has started; @p what is what may not be changed any more. */
-cereus_status crs_app_check_setup(const cereus_app *app, cereus_error *err, const char *what);
+/** Tell the service manager that a reload begins; when it is done, crs_notify_ready(). */
+void crs_notify_reloading(cereus_app *app);
+void crs_notify_ready(cereus_app *app);
+/** Have all loops turned since this was last called? If so, they are asked again. Thread: the one that waits for the
+ * end. */
+bool crs_pulse(cereus_app *app);
 
 #endif

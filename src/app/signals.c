@@ -1,9 +1,15 @@
-/* app/signals.c: what signals make a running app do. They are blocked everywhere and read from a descriptor by the thread
- * that waits for the end, so what they cause is ordinary code: it may lock, allocate and log. */
+/* app/signals.c: what signals make a running app do, and what the service manager hears of it. Signals are blocked
+ * everywhere and read from a descriptor by the thread that waits for the end, so what they cause is ordinary code: it may
+ * lock, allocate and log.
+ *
+ * The same thread is the manager's watchdog. It says that all is well only when every loop has turned since it said so
+ * last, so a server whose loop is stuck in a handler is restarted, however many other threads still run. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "app/app_priv.h"
@@ -32,18 +38,80 @@ cereus_status crs_signals_open(cereus_app *app, cereus_error *err)
     app->signal_fd = signalfd(app->signal_fd, &set, SFD_CLOEXEC);
     if (app->signal_fd < 0)
         return crs_fail(err, CEREUS_E_IO, "signals: %s (more file descriptors needed? see ulimit -n)", strerror(errno));
+    crs_notify_close(&app->notify);
+    crs_notify_open(&app->notify, &app->log);
     app->had_terminal = isatty(STDIN_FILENO);
     return CEREUS_OK;
 }
+
+void crs_signals_close(cereus_app *app)
+{
+    if (app->signal_fd >= 0)
+        close(app->signal_fd);
+    app->signal_fd = -1;
+    crs_notify_close(&app->notify);
+}
+
+/* ---- the service manager ---- */
+
+void crs_notify_ready(cereus_app *app)
+{
+    char addresses[200] = "";
+    for (size_t i = 0, len = 0; i < app->listeners.count && len < sizeof addresses; i++)
+        len += (size_t)snprintf(addresses + len, sizeof addresses - len, "%s%s", i ? ", " : " on ",
+                                app->listeners.all[i].endpoint.text);
+    crs_notify_send(&app->notify, "READY=1\nSTATUS=%s is up%s\n", app->type, addresses);
+}
+
+void crs_notify_reloading(cereus_app *app)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    crs_notify_send(&app->notify, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reloading\n",
+                    (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+}
+
+static void answer_pulse(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = CRS_CONTAINER(mail, crs_app_loop, pulse);
+    atomic_store_explicit(&l->pulse_away, false, memory_order_release); /* pairs with the acquire in crs_pulse() */
+}
+
+bool crs_pulse(cereus_app *app)
+{
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (atomic_load_explicit(&app->loops[i].pulse_away, memory_order_acquire))
+            return false;
+    }
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        crs_app_loop *l = &app->loops[i];
+        atomic_store_explicit(&l->pulse_away, true, memory_order_relaxed);
+        l->pulse.run = answer_pulse;
+        crs_loop_post_reserved(l->loop, &l->pulse);
+    }
+    return true;
+}
+
+static void keep_alive(cereus_app *app)
+{
+    if (crs_pulse(app))
+        crs_notify_send(&app->notify, "WATCHDOG=1\nSTATUS=%s is up, %zu sessions\n", app->type,
+                        cereus_app_session_count(app));
+}
+
+/* ---- signals ---- */
 
 /** SIGHUP: the files have changed. */
 static void reload(cereus_app *app)
 {
     cereus_error err = {0};
+    crs_notify_reloading(app);
     if (cereus_app_reload(app, &err) == CEREUS_OK)
         crs_log_info(&app->log, "reloaded");
     else
         crs_log_error(&app->log, "reload failed, all stays as it was", CRS_STR("error", err.msg));
+    crs_notify_ready(app);
 }
 
 /** Has the terminal that the app was started in gone? Then SIGHUP means what it says. */
@@ -52,38 +120,68 @@ static bool hung_up(const cereus_app *app)
     return app->had_terminal && tcgetpgrp(STDIN_FILENO) < 0 && errno == EIO;
 }
 
-/** Do what @p sig asks for. @return true: it asks for the end */
-static bool handle(cereus_app *app, int sig)
+/** Do what a signal asks for. @return true: it asks for the end */
+static bool handle(cereus_app *app, const struct signalfd_siginfo *info)
 {
+    int sig = (int)info->ssi_signo;
     switch (sig) {
     case SIGHUP:
         if (!hung_up(app)) {
             reload(app);
             return false;
         }
-        /* fall through */
+        break;
     case SIGINT:
     case SIGQUIT:
     case SIGTERM:
-        crs_log_info(&app->log, "stopping", CRS_STR("signal", strsignal(sig)));
-        return true;
+        break;
     default:
         return false;
+    }
+    crs_log_info(&app->log, "stopping", CRS_STR("signal", strsignal(sig)));
+    return true;
+}
+
+static int64_t clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/** Handle signals and keep the manager's watchdog quiet until somebody wants the end. */
+static void serve(cereus_app *app)
+{
+    struct pollfd fds[2] = {{.fd = app->shutdown_fd, .events = POLLIN}, {.fd = app->signal_fd, .events = POLLIN}};
+    /* a quarter: a pulse is said one beat after it was felt, and a beat may come late */
+    int64_t beat_ms = app->notify.watchdog_ms ? CRS_MAX((int64_t)app->notify.watchdog_ms / 4, 1) : 0;
+    int64_t next_ms = beat_ms ? clock_ms() : INT64_MAX;
+    for (bool ended = false; !ended;) {
+        int64_t wait_ms = beat_ms ? CRS_MIN(CRS_MAX(next_ms - clock_ms(), 0), (int64_t)INT32_MAX) : -1;
+        int ready = poll(fds, CEREUS_COUNT(fds), (int)wait_ms);
+        if (beat_ms && clock_ms() >= next_ms) {
+            keep_alive(app);
+            next_ms = clock_ms() + beat_ms;
+        }
+        if (ready <= 0)
+            continue; /* EINTR, or a beat */
+        struct signalfd_siginfo info;
+        if (fds[1].revents && read(app->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+            ended = handle(app, &info);
+        ended = ended || fds[0].revents;
     }
 }
 
 void crs_signals_wait(cereus_app *app, bool with_signals)
 {
-    if (with_signals)
-        crs_signals_block();
-    int signal_fd = with_signals ? app->signal_fd : -1;
-    struct pollfd fds[2] = {{.fd = app->shutdown_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
-    for (bool ended = false; !ended;) {
-        if (poll(fds, signal_fd >= 0 ? 2 : 1, -1) < 0)
-            continue; /* EINTR */
-        struct signalfd_siginfo info;
-        if (signal_fd >= 0 && fds[1].revents && read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
-            ended = handle(app, (int)info.ssi_signo);
-        ended = ended || fds[0].revents;
+    if (!with_signals) { /* the process is somebody else's */
+        struct pollfd fd = {.fd = app->shutdown_fd, .events = POLLIN};
+        while (poll(&fd, 1, -1) < 0 && errno == EINTR) {
+        }
+        return;
     }
+    crs_signals_block();
+    crs_notify_ready(app);
+    serve(app);
+    crs_notify_send(&app->notify, "STOPPING=1\nSTATUS=stopping\n");
 }

@@ -1,0 +1,486 @@
+/* app/run.c: starts and stops the parts of a server in order. The one place that knows them all.
+ *
+ * Start: settings, addresses claimed, loops made, threads up, then listening, so that nobody connects to half a server.
+ * Stop:  listening ends; waits of handlers end with CEREUS_E_CANCELLED and what they answer goes out; sessions are
+ *        closed after what is queued, close callbacks run; when nothing lives on any loop (or at
+ *        cereus.shutdown.timeout), a barrier makes sure that no mail is under way, and the threads end.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "app/app_priv.h"
+#include "dispatch/docs.h"
+#include "transport/tls.h"
+
+enum { OFFLOAD_QUEUE_MAX = 65536 };
+
+/* ---- loops ---- */
+
+static bool watch_quiet(void *user)
+{
+    crs_app_loop *l = user;
+    if (!l->stopping)
+        return false;
+    bool quiet = crs_fibers_alive(l->dispatch.fibers) == 0 && crs_transport_count(l->dispatch.transport) == 0 &&
+                 !l->dispatch.waiting && l->dispatch.closing == 0;
+    if (quiet == l->was_quiet)
+        return false;
+    l->was_quiet = quiet;
+    pthread_mutex_lock(&l->app->mu);
+    l->quiet = quiet;
+    pthread_cond_broadcast(&l->app->changed);
+    pthread_mutex_unlock(&l->app->mu);
+    return false;
+}
+
+static void on_expire(crs_timer *timer)
+{
+    crs_app_loop *l = CRS_CONTAINER(timer, crs_app_loop, expire);
+    crs_groups_expire(l->app->groups, l->loop->now_ms);
+    cereus_status st =
+        crs_loop_timer_start(l->loop, timer, (uint64_t)crs_config_ms(l->app->config, CRS_KEY_GROUPS_TICK));
+    CRS_UNUSED(st); /* it keeps the place that it had */
+}
+
+static crs_frontend_options frontend_options(cereus_app *app, crs_dispatch *d)
+{
+    const cereus_config *cfg = app->config;
+    return (crs_frontend_options){
+        .heartbeat_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_HEARTBEAT_INTERVAL),
+        .handshake_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_HANDSHAKE_TIMEOUT),
+        .write_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_WRITE_TIMEOUT),
+        .outbox_max = crs_config_size(cfg, CRS_KEY_OUTBOX_BYTES),
+        .outbox_drop = crs_config_choice(cfg, CRS_KEY_OUTBOX_POLICY) == 1,
+        .inflate_max = crs_config_size(cfg, CRS_KEY_INFLATE_MAX),
+        .compress = crs_config_bool(cfg, CRS_KEY_COMPRESSION),
+        .compress_level = (int)crs_config_int(cfg, CRS_KEY_COMPRESSION_LEVEL),
+        .compress_min = crs_config_size(cfg, CRS_KEY_COMPRESSION_MIN),
+        .sessions_max = (uint32_t)crs_config_int(cfg, CRS_KEY_SESSIONS_MAX),
+        .serializer = app->core.serializer->name,
+        .dict = app->core.dict,
+        .uids = app->core.uids,
+        .ops = &crs_dispatch_agent_ops,
+        .user = d,
+    };
+}
+
+static void open_connection(crs_conn *conn, void *user)
+{
+    crs_frontend_on_open(conn, ((crs_dispatch *)user)->frontend);
+}
+
+static void free_loop(crs_app_loop *l)
+{
+    if (!l->loop)
+        return;
+    crs_loop_enter(l->loop);
+    crs_frontend_free(l->dispatch.frontend);
+    crs_transport_free(l->dispatch.transport);
+    crs_dispatch_fini(&l->dispatch);
+    crs_fibers_free(l->dispatch.fibers);
+    l->loop = crs_loop_free(l->loop);
+    crs_loop_enter(NULL);
+}
+
+static cereus_status make_loop(cereus_app *app, uint32_t index, cereus_error *err)
+{
+    const cereus_config *cfg = app->config;
+    crs_app_loop *l = &app->loops[index];
+    crs_dispatch *d = &l->dispatch;
+    l->app = app;
+    crs_loop_options loop_opt = {
+        .index = index, .mailbox_capacity = (size_t)crs_config_int(cfg, CRS_KEY_MAILBOX_CAPACITY), .log = &app->log};
+    CEREUS_TRY(crs_loop_new(&loop_opt, &l->loop, err));
+    crs_loop_enter(l->loop);
+    crs_fibers_options fiber_opt = {.max = (size_t)crs_config_int(cfg, CRS_KEY_FIBERS_MAX),
+                                    .reserve = (size_t)crs_config_int(cfg, CRS_KEY_FIBERS_MAX),
+                                    .stack_len = crs_config_size(cfg, CRS_KEY_FIBERS_STACK),
+                                    .arena_max = crs_config_size(cfg, CRS_KEY_REQUEST_MEMORY)};
+    crs_transport_options transport_opt = {
+        .packet_max = crs_config_size(cfg, CRS_KEY_PACKET_MAX),
+        .opening_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_HANDSHAKE_TIMEOUT),
+        .flush_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_WRITE_TIMEOUT),
+        .on_open = open_connection,
+        .on_open_user = d,
+        .proxy = crs_config_bool(cfg, CRS_KEY_PROXY_PROTOCOL),
+        .filter = crs_wrappers_filter(&app->listeners.wrappers),
+    };
+    /* the hooks of a turn's end, in this order: fibers that are ready, calls that waited for one, then the output */
+    crs_fibers *fibers = NULL;
+    cereus_status st = crs_fibers_new(l->loop, &fiber_opt, &fibers, err);
+    if (!st) {
+        crs_dispatch_init(d, &app->core, l->loop, fibers);
+        st = crs_transport_new(l->loop, &transport_opt, &d->transport, err);
+    }
+    if (!st && app->listeners.tls && crs_transport_set_tls(d->transport, crs_tls_ref(app->listeners.tls)))
+        st = crs_fail(err, CEREUS_E_NOMEM, "tls: out of memory");
+    if (!st) {
+        crs_frontend_options fe_opt = frontend_options(app, d);
+        st = crs_frontend_new(l->loop, &fe_opt, &d->frontend, err);
+    }
+    crs_loop_add_hook(l->loop, watch_quiet, l);
+    crs_timer_init(&l->expire, on_expire);
+    if (!st && index == 0)
+        st = crs_loop_timer_start(l->loop, &l->expire, (uint64_t)crs_config_ms(cfg, CRS_KEY_GROUPS_TICK));
+    crs_loop_enter(NULL);
+    app->core.loops[index] = d;
+    return st;
+}
+
+static void *loop_main(void *arg)
+{
+    crs_app_loop *l = arg;
+    cereus_app *app = l->app;
+    crs_loop_enter(l->loop);
+    crs_fibers_watch_overflow(l->dispatch.fibers);
+    crs_watchdog_add(app->watchdog, l->dispatch.fibers);
+    crs_loop_run(l->loop);
+    crs_watchdog_remove(app->watchdog, l->dispatch.fibers);
+    crs_loop_enter(NULL);
+    return NULL;
+}
+
+/* ---- steps: mail from the thread that starts and stops ---- */
+
+/** The last thing in a step that somebody waits for. */
+static void step_done(crs_mail *mail)
+{
+    crs_app_step *step = CRS_CONTAINER(mail, crs_app_step, mail);
+    cereus_app *app = step->loop->app;
+    pthread_mutex_lock(&app->mu);
+    step->passed++;
+    pthread_cond_broadcast(&app->changed);
+    pthread_mutex_unlock(&app->mu);
+}
+
+static crs_app_loop *loop_of_step(crs_mail *mail)
+{
+    return CRS_CONTAINER(mail, crs_app_step, mail)->loop;
+}
+
+static void step_barrier(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    step_done(mail);
+}
+
+static void send_step(cereus_app *app, unsigned which, crs_mail_fn *run)
+{
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (!app->loops[i].thread_started)
+            continue;
+        crs_app_step *step = &app->loops[i].steps[which];
+        step->loop = &app->loops[i];
+        step->mail.run = run;
+        crs_loop_post_reserved(app->loops[i].loop, &step->mail);
+    }
+}
+
+static struct timespec time_in(int64_t ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += ms % 1000 * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+/** Have @p run, which ends with step_done(), done on all loops and wait for that. @p until NULL: for ever.
+ * @return false: not done everywhere by then; this step must not be sent again */
+static bool pass_step(cereus_app *app, unsigned which, crs_mail_fn *run, const struct timespec *until)
+{
+    unsigned want[CRS_LOOPS_MAX];
+    pthread_mutex_lock(&app->mu);
+    for (uint32_t i = 0; i < app->core.loop_count; i++)
+        want[i] = app->loops[i].steps[which].passed + 1;
+    pthread_mutex_unlock(&app->mu);
+    send_step(app, which, run);
+    bool late = false;
+    pthread_mutex_lock(&app->mu);
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        while (!late && app->loops[i].thread_started && app->loops[i].steps[which].passed != want[i]) {
+            if (until)
+                late = pthread_cond_timedwait(&app->changed, &app->mu, until) == ETIMEDOUT;
+            else
+                pthread_cond_wait(&app->changed, &app->mu);
+        }
+    }
+    pthread_mutex_unlock(&app->mu);
+    return !late;
+}
+
+/** All mail posted before now has been handled when this returns. */
+static void pass_barrier(cereus_app *app)
+{
+    pass_step(app, CRS_STEP_PASS, step_barrier, NULL);
+}
+
+/* ---- start ---- */
+
+static cereus_status start_threads(cereus_app *app, cereus_error *err)
+{
+    sigset_t all, was;
+    sigfillset(&all); /* signals are for the thread that waits for the end */
+    pthread_sigmask(SIG_SETMASK, &all, &was);
+    cereus_status st = CEREUS_OK;
+    for (uint32_t i = 0; !st && i < app->core.loop_count; i++) {
+        if (pthread_create(&app->loops[i].thread, NULL, loop_main, &app->loops[i]) != 0)
+            st = crs_fail(err, CEREUS_E_IO, "cannot start a thread: lower cereus.loops");
+        else
+            app->loops[i].thread_started = true;
+    }
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    return st;
+}
+
+static void stop_loops(cereus_app *app);
+
+/** Other threads may look at @p loops_up loops from now on. */
+static void set_state(cereus_app *app, crs_app_state state, uint32_t loops_up)
+{
+    pthread_mutex_lock(&app->mu);
+    app->state = state;
+    app->loops_up = loops_up;
+    pthread_mutex_unlock(&app->mu);
+}
+
+static void free_running_parts(cereus_app *app)
+{
+    set_state(app, app->state, 0);
+    app->core.workers = crs_workers_free(app->core.workers);
+    app->watchdog = crs_watchdog_free(app->watchdog);
+    for (uint32_t i = 0; app->loops && i < app->core.loop_count; i++)
+        free_loop(&app->loops[i]);
+    crs_free(app->loops);
+    app->loops = NULL;
+    app->core.loop_count = 0;
+    crs_listeners_release(app);
+}
+
+static cereus_status apply_settings(cereus_app *app, cereus_error *err)
+{
+    const cereus_config *cfg = app->config;
+    crs_core *core = &app->core;
+    cereus_log_level level = CEREUS_LOG_INFO;
+    cereus_status known = cereus_log_level_parse(crs_config_text(cfg, CRS_KEY_LOG_LEVEL), &level);
+    CRS_ASSERT(known == CEREUS_OK); /* the settings have checked it */
+    crs_log_init(&app->log, &(crs_log_options){.level = level,
+                                               .format = (crs_log_format)crs_config_choice(cfg, CRS_KEY_LOG_FORMAT),
+                                               .fn = app->log_fn,
+                                               .fn_user = app->log_user});
+    for (size_t i = 0; i < crs_config_warning_count(cfg); i++)
+        crs_log_warn(&app->log, "configuration", CRS_STR("warning", crs_config_warning(cfg, i)));
+    if (!core->serializer) {
+        bool camel = crs_config_choice(cfg, CRS_KEY_JSON_NAMES) == 1;
+        core->serializer = crs_config_int(cfg, CRS_KEY_SERIALIZER) == 2 ? &crs_serializer_protobuf
+                           : camel                                      ? &crs_serializer_json_camel
+                                                                        : &crs_serializer_json;
+    }
+    core->inbox_messages = (size_t)crs_config_int(cfg, CRS_KEY_INBOX_MESSAGES);
+    core->inbox_bytes = crs_config_size(cfg, CRS_KEY_INBOX_BYTES);
+    core->all_concurrent = crs_config_choice(cfg, CRS_KEY_SESSION_ORDERING) == 1;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t loops = crs_config_int(cfg, CRS_KEY_LOOPS);
+    core->loop_count = (uint32_t)CRS_MIN(loops ? loops : CRS_MAX(cores, 1L), (int64_t)CRS_LOOPS_MAX);
+    for (crs_service *s = core->registry.services; s; s = s->next)
+        s->home_loop %= core->loop_count;
+    app->loops = crs_zalloc(core->loop_count * sizeof *app->loops);
+    return app->loops ? CEREUS_OK : crs_fail(err, CEREUS_E_NOMEM, "out of memory");
+}
+
+static cereus_status start_parts(cereus_app *app, cereus_error *err)
+{
+    const cereus_config *cfg = app->config;
+    CEREUS_TRY(crs_workers_new((size_t)crs_config_int(cfg, CRS_KEY_OFFLOAD_THREADS), OFFLOAD_QUEUE_MAX,
+                               &app->core.workers, err));
+    for (uint32_t i = 0; i < app->core.loop_count; i++)
+        CEREUS_TRY(make_loop(app, i, err));
+    int64_t threshold = crs_config_ms(cfg, CRS_KEY_WATCHDOG_THRESHOLD);
+    if (threshold > 0)
+        CEREUS_TRY(crs_watchdog_new(&app->log, (uint64_t)threshold, &app->watchdog, err));
+    return CEREUS_OK;
+}
+
+/** What the game wants done first: each task has run, to its first wait, when this returns. */
+static void start_tasks(cereus_app *app)
+{
+    pthread_mutex_lock(&app->mu);
+    crs_app_task *tasks = app->tasks;
+    app->tasks = NULL;
+    pthread_mutex_unlock(&app->mu);
+    while (tasks) {
+        crs_app_task *t = tasks;
+        tasks = t->next;
+        if (cereus_app_spawn(app, t->service, t->fn, t->user) != CEREUS_OK)
+            crs_log_error(&app->log, "a task could not be started", CRS_STR("service", t->service));
+        crs_free(t->service);
+        crs_free(t);
+    }
+    pass_barrier(app);
+}
+
+static void step_listen(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = loop_of_step(mail);
+    l->error.status = crs_listeners_open(l, &l->error);
+    step_done(mail);
+}
+
+/** Last of all: whoever connects finds a whole server. */
+static cereus_status listen_everywhere(cereus_app *app, cereus_error *err)
+{
+    pass_step(app, CRS_STEP_PASS, step_listen, NULL);
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (app->loops[i].error.status) {
+            if (err)
+                *err = app->loops[i].error;
+            return app->loops[i].error.status;
+        }
+    }
+    return CEREUS_OK;
+}
+
+cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
+{
+    CEREUS_TRY(crs_app_check_setup(app, err, "anything, and it cannot be started again"));
+    cereus_status st = crs_registry_check(&app->core.registry, err);
+    if (!st)
+        st = apply_settings(app, err);
+    crs_free(app->core.docs_text); /* of a start that failed */
+    app->core.docs_text = NULL;
+    if (!st && crs_docs_text(&app->core.registry, &app->core.docs_text))
+        st = crs_fail(err, CEREUS_E_NOMEM, "the documentation of the routes: out of memory");
+    if (!st)
+        crs_raise_descriptor_limit(app);
+    if (!st)
+        st = crs_signals_open(app, err); /* now: players may take all other descriptors before the wait */
+    if (!st)
+        st = crs_listeners_claim(app, err);
+    if (!st)
+        st = start_parts(app, err);
+    if (!st) {
+        st = start_threads(app, err);
+        set_state(app, CRS_APP_RUNNING, app->core.loop_count); /* before any code of the game runs on a loop */
+        if (!st) {
+            start_tasks(app);
+            st = listen_everywhere(app, err);
+        }
+        if (st) {
+            set_state(app, CRS_APP_STOPPED, app->core.loop_count);
+            stop_loops(app);
+        }
+    }
+    crs_listeners_drop_claims(app);
+    if (st) {
+        free_running_parts(app);
+        return st;
+    }
+    crs_show_banner(app);
+    if (app->on_started)
+        app->on_started(app, app->on_started_user);
+    return CEREUS_OK;
+}
+
+/* ---- stop ---- */
+
+void cereus_app_shutdown(cereus_app *app)
+{
+    uint64_t one = 1;
+    if (write(app->shutdown_fd, &one, sizeof one) < 0) {
+        /* the counter is full: it was asked for before */
+    }
+}
+
+static void step_stop_taking(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = loop_of_step(mail);
+    crs_listeners_close(l);
+    crs_transport_abort_opening(l->dispatch.transport); /* else one of them would open when nobody closes it any more */
+    crs_fibers_cancel_all(l->dispatch.fibers);
+    step_done(mail);
+}
+
+static void step_close_sessions(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = loop_of_step(mail);
+    crs_frontend_close_all(l->dispatch.frontend, CRS_CLOSE_SHUTDOWN);
+    l->stopping = true; /* from now on it tells when it is quiet */
+}
+
+static void step_cut(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_transport_abort_unowned(loop_of_step(mail)->dispatch.transport);
+}
+
+static void step_end(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(mail);
+    crs_loop_stop(loop);
+}
+
+static bool all_quiet_locked(const cereus_app *app)
+{
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (app->loops[i].thread_started && !app->loops[i].quiet)
+            return false;
+    }
+    return true;
+}
+
+/** Wait until all loops are quiet; false: not by then. */
+static bool wait_quiet(cereus_app *app, struct timespec until)
+{
+    pthread_mutex_lock(&app->mu);
+    bool quiet;
+    while (!(quiet = all_quiet_locked(app))) {
+        if (pthread_cond_timedwait(&app->changed, &app->mu, &until) == ETIMEDOUT)
+            break;
+    }
+    quiet = all_quiet_locked(app);
+    pthread_mutex_unlock(&app->mu);
+    return quiet;
+}
+
+static void stop_loops(cereus_app *app)
+{
+    struct timespec until = time_in(crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT));
+    bool late = !pass_step(app, CRS_STEP_STOP, step_stop_taking, &until);
+    late =
+        late || !pass_step(app, CRS_STEP_SETTLE, step_barrier, &until); /* what the cancelled answer goes out first */
+    send_step(app, CRS_STEP_CLOSE, step_close_sessions);
+    if (late || !wait_quiet(app, until)) {
+        crs_log_warn(&app->log, "stopping took longer than cereus.shutdown.timeout: connections are cut");
+        send_step(app, CRS_STEP_CUT, step_cut);
+    }
+    do { /* a handler that computes for ever holds the process here, and the watchdog names it */
+        while (!wait_quiet(app, time_in(60 * 1000)))
+            crs_log_warn(&app->log, "still waiting for handlers to end");
+        pass_barrier(app);
+        pass_barrier(app); /* what the first round's mail posted */
+    } while (!wait_quiet(app, time_in(0)));
+    send_step(app, CRS_STEP_PASS, step_end);
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (app->loops[i].thread_started)
+            pthread_join(app->loops[i].thread, NULL);
+    }
+}
+
+void cereus_app_wait(cereus_app *app, bool with_signals)
+{
+    if (app->state != CRS_APP_RUNNING)
+        return;
+    crs_signals_wait(app, with_signals);
+    set_state(app, CRS_APP_STOPPED, app->core.loop_count); /* no more tasks */
+    stop_loops(app);
+    free_running_parts(app);
+}
