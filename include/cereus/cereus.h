@@ -10,6 +10,7 @@
 #include <cereus/group.h>
 #include <cereus/handler.h>
 #include <cereus/log.h>
+#include <cereus/module.h>
 #include <cereus/serializer.h>
 #include <cereus/session.h>
 #include <cereus/status.h>

@@ -70,6 +70,15 @@ typedef struct cereus_service_options {
     cereus_home home;
     cereus_key_fn *key; /* required with CEREUS_HOME_KEY */
     void *key_user;
+
+    /* The service's own life, all optional; when each is called, and for whom, stands in cereus/module.h. They run on a
+     * fiber of the service's home (with CEREUS_HOME_SESSION and CEREUS_HOME_KEY: of the first loop), before anybody can
+     * connect and after everybody has gone, and may yield. */
+    cereus_status (*init)(cereus_ctx *ctx, void *user); /* a failure ends the start: `service "x": why` */
+    void (*after_init)(cereus_ctx *ctx, void *user);
+    void (*before_shutdown)(cereus_ctx *ctx, void *user);
+    cereus_status (*shutdown)(cereus_ctx *ctx, void *user); /* a failure is logged */
+    void *user;                                             /* for these four */
 } cereus_service_options;
 
 /**

@@ -30,6 +30,7 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     if (!app)
         return NULL;
     app->shutdown_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    app->life_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     app->signal_fd = -1;
     crs_listeners_init(&app->listeners);
     app->notify.fd = -1;
@@ -51,8 +52,9 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     app->core.descriptors = crs_descriptors_new();
     app->core.dict = crs_route_dict_new();
     app->core.uids = crs_uid_index_new();
-    if (app->shutdown_fd < 0 || !app->type || !app->id || !app->config || !app->groups || !app->core.descriptors ||
-        !app->core.dict || !app->core.uids || crs_registry_init(&app->core.registry, app->type) != CEREUS_OK)
+    if (app->shutdown_fd < 0 || app->life_fd < 0 || !app->type || !app->id || !app->config || !app->groups ||
+        !app->core.descriptors || !app->core.dict || !app->core.uids ||
+        crs_registry_init(&app->core.registry, app->type) != CEREUS_OK)
         return cereus_app_free(app);
     return app;
 }
@@ -72,6 +74,7 @@ cereus_app *cereus_app_free(cereus_app *app)
     crs_route_dict_free(app->core.dict);
     crs_uid_index_free(app->core.uids);
     crs_groups_free(app->groups);
+    crs_modules_fini(&app->modules);
     while (app->tasks) {
         crs_app_task *next = app->tasks->next;
         crs_free(app->tasks->service);
@@ -86,6 +89,8 @@ cereus_app *cereus_app_free(cereus_app *app)
     if (app->shutdown_fd >= 0)
         close(app->shutdown_fd);
     crs_signals_close(app);
+    if (app->life_fd >= 0)
+        close(app->life_fd);
     pthread_cond_destroy(&app->changed);
     pthread_mutex_destroy(&app->mu);
     crs_free(app);

@@ -12,6 +12,8 @@
 #include "config/config.h"
 #include "dispatch/core.h"
 #include "group/group.h"
+#include "module/life.h"
+#include "module/module.h"
 
 typedef enum crs_app_state { CRS_APP_SETUP, CRS_APP_RUNNING, CRS_APP_STOPPED } crs_app_state;
 
@@ -20,6 +22,7 @@ typedef struct crs_app_loop crs_app_loop;
 /** The mails of start and stop, in the order in which a stop sends them. A loop that a handler holds may find several of
  * them waiting, so each is its own. */
 enum {
+    CRS_STEP_REFUSE, /* draining: take nobody any more */
     CRS_STEP_STOP,   /* take nobody any more, cancel what waits */
     CRS_STEP_SETTLE, /* a barrier: the answers that made have come home */
     CRS_STEP_CLOSE,  /* close the sessions */
@@ -72,15 +75,21 @@ struct cereus_app {
     void *log_user;
     crs_core core;
     crs_groups *groups;
+    crs_modules modules;
     crs_watchdog *watchdog;
     crs_app_listeners listeners;
     crs_app_loop *loops;
     crs_app_task *tasks; /* guarded by mu */
     cereus_started_fn *on_started;
     void *on_started_user;
-    bool had_terminal; /* it was started from one */
-    int shutdown_fd;   /* eventfd: somebody wants the end */
-    int signal_fd;     /* the signals of signals.c, where they are blocked; -1 before the start */
+    bool had_terminal;  /* it was started from one */
+    bool signals_taken; /* by the program, before the start: the ones in signal_fd end a start too */
+    bool up;            /* the start is over: a reload may be asked for. Thread: the one that waits for the end */
+    int shutdown_fd;    /* eventfd: somebody wants the end */
+    int life_fd;        /* eventfd: a step in the life of a module has ended */
+    int signal_fd;      /* the signals of signals.c, where they are blocked; -1 before the start */
+    int last_signal;    /* the one that CRS_WAKE_SIGNAL was about */
+    int64_t beat_ms;    /* of crs_app_now_ms(): when the manager's watchdog is to be fed next */
     crs_notify notify;
     pthread_mutex_t mu;
     pthread_cond_t changed; /* something guarded by mu has */
@@ -105,7 +114,8 @@ void crs_signals_block(void);
 /** Make app->signal_fd and app->notify. CEREUS_E_IO. Thread: setup. */
 CEREUS_MUST_USE cereus_status crs_signals_open(cereus_app *app, cereus_error *err);
 void crs_signals_close(cereus_app *app);
-/** Handle signals (@p with_signals) until somebody wants the end. Thread: the one that started the app. */
+/** Handle signals (@p with_signals) until somebody wants the end, and drain if that was SIGTERM and the settings say so.
+ * Thread: the one that started the app. */
 void crs_signals_wait(cereus_app *app, bool with_signals);
 /** Tell the service manager that a reload begins; when it is done, crs_notify_ready(). */
 void crs_notify_reloading(cereus_app *app);
@@ -113,5 +123,34 @@ void crs_notify_ready(cereus_app *app);
 /** Have all loops turned since this was last called? If so, they are asked again. Thread: the one that waits for the
  * end. */
 bool crs_pulse(cereus_app *app);
+
+/** What a wait of the thread that starts and stops the app may end with. */
+typedef enum crs_wake {
+    CRS_WAKE_TIME = 0,
+    CRS_WAKE_CALL = 1,     /* app->life_fd was written; it has been read */
+    CRS_WAKE_SIGNAL = 2,   /* SIGINT, SIGQUIT, SIGTERM came; it has been read and logged */
+    CRS_WAKE_SHUTDOWN = 4, /* cereus_app_shutdown() was called, now or before */
+} crs_wake;
+/** Wait for one of @p wanted (a set of CRS_WAKE_*), at most @p timeout_ms; -1: for ever. */
+crs_wake crs_signals_poll(cereus_app *app, unsigned wanted, int timeout_ms);
+
+/* -- life.c -- */
+
+/** Wait for the end of @p call, which has been posted. Where one of @p end_on comes first, or @p until_ms of
+ * crs_app_now_ms(), its waits are cancelled, and it is still waited for. @return true: it was left to end by itself */
+bool crs_app_await(cereus_app *app, crs_life_call *call, unsigned end_on, int64_t until_ms);
+/** Services, then modules: Init and AfterInit. @return CEREUS_OK; else whose Init failed and why, in one line */
+CEREUS_MUST_USE cereus_status crs_life_begin_all(cereus_app *app, cereus_error *err);
+/** Modules, then services, in reverse: BeforeShutdown and Shutdown of who got that far. */
+void crs_life_end_all(cereus_app *app);
+/** Wait until no sessions remain, as SIGTERM does with pitaya.session.drain.enabled. */
+void crs_drain(cereus_app *app);
+
+/* -- run.c -- */
+
+/** Milliseconds of a clock that only goes on. */
+int64_t crs_app_now_ms(void);
+/** Close the listeners, also for connections that are just being opened; those that are open stay. */
+void crs_app_refuse_players(cereus_app *app);
 
 #endif

@@ -35,6 +35,7 @@ int cereus_app_main(cereus_app *app, int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     crs_signals_block(); /* before any thread starts: they inherit it, and the wait takes them */
+    app->signals_taken = true;
 
     int code;
     if (cereus_config_parse_args(cereus_app_config(app), argc, argv, &action, &err) != CEREUS_OK) {

@@ -1,9 +1,11 @@
 /* app/run.c: starts and stops the parts of a server in order. The one place that knows them all.
  *
- * Start: settings, addresses claimed, loops made, threads up, then listening, so that nobody connects to half a server.
+ * Start: settings, addresses claimed, loops made, threads up; services and modules, tasks; then listening, so that
+ *        nobody connects to half a server.
  * Stop:  listening ends; waits of handlers end with CEREUS_E_CANCELLED and what they answer goes out; sessions are
  *        closed after what is queued, close callbacks run; when nothing lives on any loop (or at
- *        cereus.shutdown.timeout), a barrier makes sure that no mail is under way, and the threads end.
+ *        cereus.shutdown.timeout), modules and services are shut down; a barrier makes sure that no mail is under way,
+ *        and the threads end.
  */
 #include <errno.h>
 #include <signal.h>
@@ -176,6 +178,13 @@ static void send_step(cereus_app *app, unsigned which, crs_mail_fn *run)
         step->mail.run = run;
         crs_loop_post_reserved(app->loops[i].loop, &step->mail);
     }
+}
+
+int64_t crs_app_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static struct timespec time_in(int64_t ms)
@@ -368,6 +377,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
     if (!st) {
         st = start_threads(app, err);
         set_state(app, CRS_APP_RUNNING, app->core.loop_count); /* before any code of the game runs on a loop */
+        if (!st)
+            st = crs_life_begin_all(app, err);
         if (!st) {
             start_tasks(app);
             st = listen_everywhere(app, err);
@@ -383,6 +394,7 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         return st;
     }
     crs_show_banner(app);
+    crs_log_info(&app->log, "all modules started!"); /* the words that scripts wait for */
     if (app->on_started)
         app->on_started(app, app->on_started_user);
     return CEREUS_OK;
@@ -398,13 +410,44 @@ void cereus_app_shutdown(cereus_app *app)
     }
 }
 
+static void stop_taking(crs_app_loop *l)
+{
+    crs_listeners_close(l);
+    crs_transport_abort_opening(l->dispatch.transport); /* else one of them would open when nobody closes it any more */
+}
+
+static void step_refuse(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    stop_taking(loop_of_step(mail));
+}
+
+void crs_app_refuse_players(cereus_app *app)
+{
+    send_step(app, CRS_STEP_REFUSE, step_refuse);
+}
+
 static void step_stop_taking(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
     crs_app_loop *l = loop_of_step(mail);
-    crs_listeners_close(l);
-    crs_transport_abort_opening(l->dispatch.transport); /* else one of them would open when nobody closes it any more */
+    stop_taking(l);
     crs_fibers_cancel_all(l->dispatch.fibers);
+    step_done(mail);
+}
+
+/** For the last words of modules and services, which may wait. */
+static void step_cancel_none(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_fibers_cancel_none(loop_of_step(mail)->dispatch.fibers);
+    step_done(mail);
+}
+
+static void step_cancel_all(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_fibers_cancel_all(loop_of_step(mail)->dispatch.fibers);
     step_done(mail);
 }
 
@@ -451,6 +494,16 @@ static bool wait_quiet(cereus_app *app, struct timespec until)
     return quiet;
 }
 
+static void settle(cereus_app *app)
+{
+    do { /* a handler that computes for ever holds the process here, and the watchdog names it */
+        while (!wait_quiet(app, time_in(60 * 1000)))
+            crs_log_warn(&app->log, "still waiting for handlers to end");
+        pass_barrier(app);
+        pass_barrier(app); /* what the first round's mail posted */
+    } while (!wait_quiet(app, time_in(0)));
+}
+
 static void stop_loops(cereus_app *app)
 {
     struct timespec until = time_in(crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT));
@@ -462,12 +515,11 @@ static void stop_loops(cereus_app *app)
         crs_log_warn(&app->log, "stopping took longer than cereus.shutdown.timeout: connections are cut");
         send_step(app, CRS_STEP_CUT, step_cut);
     }
-    do { /* a handler that computes for ever holds the process here, and the watchdog names it */
-        while (!wait_quiet(app, time_in(60 * 1000)))
-            crs_log_warn(&app->log, "still waiting for handlers to end");
-        pass_barrier(app);
-        pass_barrier(app); /* what the first round's mail posted */
-    } while (!wait_quiet(app, time_in(0)));
+    settle(app);
+    pass_step(app, CRS_STEP_PASS, step_cancel_none, NULL);
+    crs_life_end_all(app);
+    pass_step(app, CRS_STEP_PASS, step_cancel_all, NULL); /* what those left behind */
+    settle(app);
     send_step(app, CRS_STEP_PASS, step_end);
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
         if (app->loops[i].thread_started)

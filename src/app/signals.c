@@ -106,6 +106,8 @@ static void keep_alive(cereus_app *app)
 static void reload(cereus_app *app)
 {
     cereus_error err = {0};
+    if (!app->up)
+        return; /* the files were read a moment ago, and the manager must not hear that it is up */
     crs_notify_reloading(app);
     if (cereus_app_reload(app, &err) == CEREUS_OK)
         crs_log_info(&app->log, "reloaded");
@@ -142,46 +144,69 @@ static bool handle(cereus_app *app, const struct signalfd_siginfo *info)
     return true;
 }
 
-static int64_t clock_ms(void)
+/** How often the manager hears that all is well; 0: it does not want to. A quarter of its patience: a pulse is said one
+ * beat after it was felt, and a beat may come late. */
+static int64_t beat_of(const cereus_app *app)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return app->notify.watchdog_ms ? CRS_MAX((int64_t)app->notify.watchdog_ms / 4, 1) : 0;
 }
 
-/** Handle signals and keep the manager's watchdog quiet until somebody wants the end. */
-static void serve(cereus_app *app)
+/** Feed the manager's watchdog when it is time. @return milliseconds until the next time, INT64_MAX: never */
+static int64_t beat(cereus_app *app)
 {
-    struct pollfd fds[2] = {{.fd = app->shutdown_fd, .events = POLLIN}, {.fd = app->signal_fd, .events = POLLIN}};
-    /* a quarter: a pulse is said one beat after it was felt, and a beat may come late */
-    int64_t beat_ms = app->notify.watchdog_ms ? CRS_MAX((int64_t)app->notify.watchdog_ms / 4, 1) : 0;
-    int64_t next_ms = beat_ms ? clock_ms() : INT64_MAX;
-    for (bool ended = false; !ended;) {
-        int64_t wait_ms = beat_ms ? CRS_MIN(CRS_MAX(next_ms - clock_ms(), 0), (int64_t)INT32_MAX) : -1;
-        int ready = poll(fds, CEREUS_COUNT(fds), (int)wait_ms);
-        if (beat_ms && clock_ms() >= next_ms) {
-            keep_alive(app);
-            next_ms = clock_ms() + beat_ms;
-        }
+    if (!beat_of(app))
+        return INT64_MAX;
+    int64_t now = crs_app_now_ms();
+    if (now >= app->beat_ms) {
+        keep_alive(app);
+        app->beat_ms = now + beat_of(app);
+    }
+    return app->beat_ms - now;
+}
+
+crs_wake crs_signals_poll(cereus_app *app, unsigned wanted, int timeout_ms)
+{
+    struct pollfd fds[3] = {
+        {.fd = wanted & CRS_WAKE_CALL ? app->life_fd : -1, .events = POLLIN},
+        {.fd = wanted & CRS_WAKE_SIGNAL ? app->signal_fd : -1, .events = POLLIN},
+        {.fd = wanted & CRS_WAKE_SHUTDOWN ? app->shutdown_fd : -1, .events = POLLIN},
+    };
+    int64_t until = timeout_ms < 0 ? INT64_MAX : crs_app_now_ms() + timeout_ms;
+    for (;;) {
+        int64_t left = CRS_MAX(until - crs_app_now_ms(), 0);
+        int64_t wait = CRS_MIN(left, app->up ? beat(app) : INT64_MAX);
+        int ready = poll(fds, CEREUS_COUNT(fds), wait == INT64_MAX ? -1 : (int)CRS_MIN(wait, (int64_t)INT32_MAX));
+        if (ready == 0 && left <= wait && timeout_ms >= 0)
+            return CRS_WAKE_TIME;
         if (ready <= 0)
             continue; /* EINTR, or a beat */
+        uint64_t count;
         struct signalfd_siginfo info;
-        if (fds[1].revents && read(app->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
-            ended = handle(app, &info);
-        ended = ended || fds[0].revents;
+        if (fds[0].revents && read(app->life_fd, &count, sizeof count) == (ssize_t)sizeof count)
+            return CRS_WAKE_CALL;
+        if (fds[1].revents && read(app->signal_fd, &info, sizeof info) == (ssize_t)sizeof info && handle(app, &info)) {
+            app->last_signal = (int)info.ssi_signo;
+            return CRS_WAKE_SIGNAL;
+        }
+        if (fds[2].revents)
+            return CRS_WAKE_SHUTDOWN;
     }
 }
 
 void crs_signals_wait(cereus_app *app, bool with_signals)
 {
     if (!with_signals) { /* the process is somebody else's */
-        struct pollfd fd = {.fd = app->shutdown_fd, .events = POLLIN};
-        while (poll(&fd, 1, -1) < 0 && errno == EINTR) {
-        }
+        crs_signals_poll(app, CRS_WAKE_SHUTDOWN, -1);
         return;
     }
     crs_signals_block();
+    app->up = true;
     crs_notify_ready(app);
-    serve(app);
+    crs_wake wake = crs_signals_poll(app, CRS_WAKE_SHUTDOWN | CRS_WAKE_SIGNAL, -1);
+    if (wake == CRS_WAKE_SIGNAL && app->last_signal == SIGTERM && crs_config_bool(app->config, CRS_KEY_DRAIN_ENABLED)) {
+        crs_notify_send(&app->notify, "STATUS=draining\n");
+        crs_drain(app);
+    }
     crs_notify_send(&app->notify, "STOPPING=1\nSTATUS=stopping\n");
+    app->up = false;
 }

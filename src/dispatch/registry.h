@@ -9,7 +9,8 @@
 typedef struct crs_service {
     char *name;
     cereus_service_options opt;
-    uint32_t home_loop; /* CEREUS_HOME_ONE */
+    uint32_t home_loop;                /* CEREUS_HOME_ONE */
+    bool initialised, after_init_done; /* Thread: the one that starts and stops the app */
     size_t method_count;
     struct crs_service *next;
     struct crs_method *methods;

@@ -454,6 +454,12 @@ void crs_fibers_cancel_all(crs_fibers *fibers)
         crs_fiber_cancel(CRS_CONTAINER(l, crs_fiber, alive));
 }
 
+void crs_fibers_cancel_none(crs_fibers *fibers)
+{
+    crs_loop_assert_current(fibers->loop);
+    fibers->cancelling = false;
+}
+
 /* ---- stack overflow ---- */
 
 #ifndef CRS_ASAN /* which reports overflows itself, with a trace */

@@ -75,6 +75,8 @@ void crs_fiber_cancel(crs_fiber *fiber);
 bool crs_fiber_cancelled(const crs_fiber *fiber);
 /** Cancel all that are alive, and those that start from now on. Thread: loop. */
 void crs_fibers_cancel_all(crs_fibers *fibers);
+/** Those that start from now on are not cancelled, as before cancel_all(). Thread: loop. */
+void crs_fibers_cancel_none(crs_fibers *fibers);
 /** What the fiber runs is called @p name from now on. Must stay valid while it lives. */
 void crs_fiber_set_name(crs_fiber *fiber, const char *name);
 

@@ -66,6 +66,11 @@ static const struct row {
      1, "-3"},
     {CRS_KEY_REMOTE_PROCESS, "pitaya.buffer.handler.remoteprocess", "PITAYA_BUFFER_HANDLER_REMOTEPROCESS", "20", 20,
      "1", 1, "-3"},
+    {CRS_KEY_DRAIN_ENABLED, "pitaya.session.drain.enabled", "PITAYA_SESSION_DRAIN_ENABLED", "false", 0, "true", 1, "y"},
+    {CRS_KEY_DRAIN_TIMEOUT, "pitaya.session.drain.timeout", "PITAYA_SESSION_DRAIN_TIMEOUT", "6h", 21600000, "3s", 3000,
+     "9000h"},
+    {CRS_KEY_DRAIN_PERIOD, "pitaya.session.drain.period", "PITAYA_SESSION_DRAIN_PERIOD", "5s", 5000, "1ms", 1, "25h"},
+    {CRS_KEY_DRAIN_REFUSE, "cereus.drain.refuse", "CEREUS_DRAIN_REFUSE", "true", 1, "false", 0, "never"},
     {CRS_KEY_GROUPS_TICK, "pitaya.groups.memory.tickduration", "PITAYA_GROUPS_MEMORY_TICKDURATION", "30s", 30000,
      "100ms", 100, "0"},
 };
