@@ -39,7 +39,8 @@ int main(int argc, char **argv)
     cereus_error err = {0};
     cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "guess", .frontend = true});
     if (cereus_app_listen(app, "tcp://127.0.0.1:3251", &err) || guess_game_register(app, &game, NULL, &err) ||
-        cereus_app_register_docs(app, "docs", &err)) {
+        cereus_app_register_docs(app, "docs", &err) ||
+        cereus_config_set(cereus_app_config(app), "pitaya.defaultpipelines.structvalidation.enabled", "true", &err)) {
         fprintf(stderr, "typed: %s\n", err.msg);
         return 1;
     }

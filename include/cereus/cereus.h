@@ -11,6 +11,7 @@
 #include <cereus/handler.h>
 #include <cereus/log.h>
 #include <cereus/module.h>
+#include <cereus/rules.h>
 #include <cereus/serializer.h>
 #include <cereus/session.h>
 #include <cereus/status.h>

@@ -50,10 +50,11 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     app->core.log = &app->log;
     app->core.groups = app->groups;
     app->core.descriptors = crs_descriptors_new();
+    app->core.rules = crs_rules_new();
     app->core.dict = crs_route_dict_new();
     app->core.uids = crs_uid_index_new();
     if (app->shutdown_fd < 0 || app->life_fd < 0 || !app->type || !app->id || !app->config || !app->groups ||
-        !app->core.descriptors || !app->core.dict || !app->core.uids ||
+        !app->core.descriptors || !app->core.rules || !app->core.dict || !app->core.uids ||
         crs_registry_init(&app->core.registry, app->type) != CEREUS_OK)
         return cereus_app_free(app);
     return app;
@@ -66,6 +67,7 @@ cereus_app *cereus_app_free(cereus_app *app)
     CRS_ASSERT(app->state != CRS_APP_RUNNING);
     crs_registry_fini(&app->core.registry);
     crs_descriptors_free(app->core.descriptors);
+    crs_rules_free(app->core.rules);
     crs_free(app->core.docs_text);
     crs_hook_free_all(&app->core.on_bind);
     crs_hook_free_all(&app->core.on_after_bind);

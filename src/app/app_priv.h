@@ -107,6 +107,12 @@ void crs_raise_descriptor_limit(cereus_app *app);
 /** Log what runs here: the server, its services, its listeners. */
 void crs_show_banner(cereus_app *app);
 
+/* -- docs.c -- */
+
+/** Before the start: the text of the documentation route, and the rules as the first of all before-functions. A start
+ * that failed may have been here. @return CEREUS_OK; CEREUS_E_NOMEM. Thread: setup. */
+CEREUS_MUST_USE cereus_status crs_app_prepare_messages(cereus_app *app, cereus_error *err);
+
 /* -- signals.c -- */
 
 /** Keep the signals that an app takes from the calling thread and from those that it starts. */

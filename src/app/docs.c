@@ -1,4 +1,4 @@
-/* app/docs.c: the parts of cereus/docs.h that a game calls on its app. */
+/* app/docs.c: what a game tells its app of its messages, and what the app tells of them: cereus/docs.h, rules.h. */
 #include <cereus/docs.h>
 
 #include "app/app_priv.h"
@@ -12,6 +12,14 @@ cereus_status cereus_app_add_descriptors(cereus_app *app, const void *set, size_
     return crs_descriptors_add(app->core.descriptors, cereus_slice_of(set, len), err);
 }
 
+cereus_status cereus_app_add_rules(cereus_app *app, const struct ProtobufCMessageDescriptor *type,
+                                   const cereus_rule *rules, size_t rule_count, cereus_error *err)
+{
+    if (app->state != CRS_APP_SETUP)
+        return crs_fail(err, CEREUS_E_STATE, "you shouldn't change rules while the app is already running");
+    return crs_rules_add(app->core.rules, type, rules, rule_count, err);
+}
+
 cereus_status cereus_app_descriptor(cereus_app *app, const char *name, cereus_slice *ret_gzip, cereus_error *err)
 {
     return crs_descriptors_find(app->core.descriptors, cereus_slice_str(name), ret_gzip, err);
@@ -20,6 +28,34 @@ cereus_status cereus_app_descriptor(cereus_app *app, const char *name, cereus_sl
 json_t *cereus_app_documentation(cereus_app *app, bool type_names)
 {
     return crs_docs_json(&app->core.registry, type_names);
+}
+
+typedef void any_fn(void);
+
+static cereus_status prepare_rules(cereus_app *app, cereus_error *err)
+{
+    crs_registry *r = &app->core.registry;
+    if (!crs_config_bool(app->config, CRS_KEY_STRUCT_VALIDATION))
+        return CEREUS_OK;
+    cereus_status st = CEREUS_OK;
+    for (const crs_service *s = r->services; !st && s; s = s->next) {
+        for (size_t i = 0; !st && i < s->method_count; i++) {
+            if (s->methods[i].decl.in == CEREUS_MESSAGE)
+                st = crs_rules_prepare(app->core.rules, s->methods[i].decl.in_type);
+        }
+    }
+    if (!st && (!r->before || r->before->fn.before != crs_rules_before)) /* else it is there already */
+        st = crs_hook_add(&r->before, true, NULL, (any_fn *)crs_rules_before, app->core.rules);
+    return st ? crs_fail(err, st, "the rules of fields: %s", cereus_status_text(st)) : CEREUS_OK;
+}
+
+cereus_status crs_app_prepare_messages(cereus_app *app, cereus_error *err)
+{
+    crs_free(app->core.docs_text);
+    app->core.docs_text = NULL;
+    if (crs_docs_text(&app->core.registry, &app->core.docs_text))
+        return crs_fail(err, CEREUS_E_NOMEM, "the documentation of the routes: out of memory");
+    return prepare_rules(app, err);
 }
 
 cereus_status cereus_app_register_docs(cereus_app *app, const char *service, cereus_error *err)

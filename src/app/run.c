@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "app/app_priv.h"
-#include "dispatch/docs.h"
 #include "transport/tls.h"
 
 enum { OFFLOAD_QUEUE_MAX = 65536 };
@@ -362,10 +361,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
     cereus_status st = crs_registry_check(&app->core.registry, err);
     if (!st)
         st = apply_settings(app, err);
-    crs_free(app->core.docs_text); /* of a start that failed */
-    app->core.docs_text = NULL;
-    if (!st && crs_docs_text(&app->core.registry, &app->core.docs_text))
-        st = crs_fail(err, CEREUS_E_NOMEM, "the documentation of the routes: out of memory");
+    if (!st)
+        st = crs_app_prepare_messages(app, err);
     if (!st)
         crs_raise_descriptor_limit(app);
     if (!st)

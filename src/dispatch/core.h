@@ -8,6 +8,7 @@
 
 #include "dispatch/descriptors.h"
 #include "dispatch/registry.h"
+#include "dispatch/rules.h"
 #include "fiber/await.h"
 #include "serialize/serializer.h"
 #include "session/agent.h"
@@ -33,6 +34,7 @@ struct crs_core {
     cereus_app *app;
     crs_registry registry;
     crs_descriptors *descriptors;
+    crs_rules *rules;
     char *docs_text; /* for the documentation route; NULL: there is none, or not started */
     const cereus_serializer *serializer;
     crs_route_dict *dict;

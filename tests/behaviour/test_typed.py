@@ -56,6 +56,13 @@ class Typed(unittest.TestCase):
         plain = zlib.decompress(base64.b64decode(files[0]), 31)
         self.assertEqual(wire.pb_fields(plain)[:2], [(1, b'guess.proto'), (2, b'guess')])
 
+    def test_a_broken_rule_is_told_in_pitayas_words(self):
+        self.serializer = 'json'
+        reply = self.serve().call('game.try', b'{"number":101}')
+        self.assertEqual((reply.error, json.loads(reply.body)), (True, {
+            'code': 'PIT-000',
+            'msg': "Key: 'Attempt.Number' Error:Field validation for 'Number' failed on the 'lte' tag"}))
+
     def test_a_wrong_body_is_refused_with_the_field_named(self):
         self.serializer = 'json'
         conn = self.serve()

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/strmap.h"
+#include "serialize/float.h"
 
 enum { COLUMNS_MAX = 120 };
 
@@ -205,6 +206,25 @@ static void put_bytes(writer *w, cereus_slice bytes)
     put_byte(w, '\n');
 }
 
+/* A table of rules. Numbers are written so that they read back as the same. */
+static void put_rules(writer *w, size_t index, const crs_gen_rules *r)
+{
+    static const char *const kinds[] = {
+#define RULE_NAME(name, tag, text) [CEREUS_RULE_##name] = "CEREUS_RULE_" #name,
+        CEREUS_RULE_TABLE(RULE_NAME)
+#undef RULE_NAME
+    };
+    put(w, "    static const cereus_rule rules_%zu[] = {\n", index);
+    for (size_t i = 0; i < r->count; i++) {
+        const cereus_rule *rule = &r->rules[i];
+        char number[CRS_FLOAT_TEXT_MAX + 1];
+        number[crs_float_text(number, rule->number, false)] = '\0';
+        put(w, "        {%s, %s, %s, %s},\n", literal(w, rule->field), kinds[rule->kind], number,
+            rule->pattern ? literal(w, rule->pattern) : "NULL");
+    }
+    put_text(w, "    };\n");
+}
+
 static void put_describe(writer *w, const crs_gen_file *f)
 {
     put_doc(w, "", NULL,
@@ -214,7 +234,24 @@ static void put_describe(writer *w, const crs_gen_file *f)
     put_function(w, f->describe.fn, params);
     put_text(w, "    static const unsigned char files[] = {\n");
     put_bytes(w, f->describe.set);
-    put_text(w, "    };\n    return cereus_app_add_descriptors(app, files, sizeof files, err);\n}\n\n");
+    put_text(w, "    };\n");
+    for (size_t i = 0; i < f->describe.rules_count; i++)
+        put_rules(w, i, &f->describe.rules[i]);
+    if (f->describe.rules_count == 0) {
+        put_text(w, "    return cereus_app_add_descriptors(app, files, sizeof files, err);\n}\n\n");
+        return;
+    }
+    put_text(w, "    CEREUS_TRY(cereus_app_add_descriptors(app, files, sizeof files, err));\n");
+    for (size_t i = 0; i < f->describe.rules_count; i++) {
+        const char *args[] = {"app",
+                              text(w, "&%s", f->describe.rules[i].type->descriptor),
+                              text(w, "rules_%zu", i),
+                              text(w, "CEREUS_COUNT(rules_%zu)", i),
+                              "err",
+                              NULL};
+        put_list(w, "    CEREUS_TRY(cereus_app_add_rules", args, ");");
+    }
+    put_text(w, "    return CEREUS_OK;\n}\n\n");
 }
 
 /* -- services -- */
@@ -389,6 +426,8 @@ cereus_status crs_gen_emit(crs_bytes *out, crs_arena *arena, const crs_gen_file 
         put_text(&w, "#include <cereus/group.h>\n");
     if (f->service_count)
         put_text(&w, "#include <cereus/handler.h>\n");
+    if (f->describe.rules_count)
+        put_text(&w, "#include <cereus/rules.h>\n");
     if (f->push_count)
         put_text(&w, "#include <cereus/session.h>\n");
     put_text(&w, "\n");

@@ -9,6 +9,7 @@
 
 #include "base/strmap.h"
 #include "base/utf8.h"
+#include "dispatch/rules.h"
 #include "names.h"
 #include "serialize/protobuf.h"
 #include "serialize/fields.h"
@@ -27,6 +28,7 @@ enum {
     /* field numbers of descriptor.proto, of which a place in a file is made */
     FILE_MESSAGE = 4,
     FILE_SERVICE = 6,
+    MESSAGE_FIELD = 2,
     MESSAGE_NESTED = 3,
     SERVICE_METHOD = 2,
 };
@@ -689,6 +691,147 @@ static void close_over(gen *g, closure *c, const file_proto *from, unsigned dept
     c->set.file[c->set.n_file++] = file;
 }
 
+/* -- rules of fields -- */
+
+static crs_rule_target target_of(const field_proto *f)
+{
+    static const crs_rule_target targets[] = {
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_DOUBLE] = CRS_RULE_FLOAT,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_FLOAT] = CRS_RULE_FLOAT,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_INT64] = CRS_RULE_INT64,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_UINT64] = CRS_RULE_UINT64,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_INT32] = CRS_RULE_INT32,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_FIXED64] = CRS_RULE_UINT64,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_FIXED32] = CRS_RULE_UINT32,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_BOOL] = CRS_RULE_BOOL,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_STRING] = CRS_RULE_STRING,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_GROUP] = CRS_RULE_MESSAGE,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_MESSAGE] = CRS_RULE_MESSAGE,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_BYTES] = CRS_RULE_BYTES,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_UINT32] = CRS_RULE_UINT32,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_ENUM] = CRS_RULE_ENUM,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_SFIXED32] = CRS_RULE_INT32,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_SFIXED64] = CRS_RULE_INT64,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_SINT32] = CRS_RULE_INT32,
+        [GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_SINT64] = CRS_RULE_INT64,
+    };
+    if (f->label == GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__LABEL__LABEL_REPEATED)
+        return CRS_RULE_LIST;
+    return (uint32_t)f->type < CEREUS_COUNT(targets) ? targets[f->type] : CRS_RULE_MESSAGE;
+}
+
+enum { FIELD_RULES_MAX = 16 };
+
+/* The rules that the option says, in the order in which they are checked. @p out has room for FIELD_RULES_MAX. */
+static size_t list_rules(const char *field, const Cereus__FieldOptions *opt, cereus_rule *out)
+{
+    const struct {
+        bool given;
+        cereus_rule_kind kind;
+        double number;
+    } all[] = {
+        {opt->has_omitempty && opt->omitempty, CEREUS_RULE_OMITEMPTY, 0},
+        {opt->has_required && opt->required, CEREUS_RULE_REQUIRED, 0},
+        {opt->has_min, CEREUS_RULE_MIN, opt->min},
+        {opt->has_max, CEREUS_RULE_MAX, opt->max},
+        {opt->has_gte, CEREUS_RULE_GTE, opt->gte},
+        {opt->has_lte, CEREUS_RULE_LTE, opt->lte},
+        {opt->has_gt, CEREUS_RULE_GT, opt->gt},
+        {opt->has_lt, CEREUS_RULE_LT, opt->lt},
+        {opt->has_email && opt->email, CEREUS_RULE_EMAIL, 0},
+        {opt->pattern, CEREUS_RULE_PATTERN, 0},
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < CEREUS_COUNT(all); i++) {
+        if (all[i].given)
+            out[count++] = (cereus_rule){.field = field,
+                                         .kind = all[i].kind,
+                                         .number = all[i].number,
+                                         .pattern = all[i].kind == CEREUS_RULE_PATTERN ? opt->pattern : NULL};
+    }
+    return count;
+}
+
+/* Append the field's rules to @p to, which has room. Mistakes in files that are only imported have no line. */
+static void read_field(gen *g, place *at, bool with_line, const crs_gen_type *type, const field_proto *f,
+                       crs_gen_rules *to)
+{
+    const ProtobufCMessage *options = f->options ? &f->options->base : NULL;
+    const Cereus__FieldOptions *opt = option_of(g, options, OPTION_NUMBER, &cereus__field_options__descriptor);
+    if (!opt || g->status)
+        return;
+    if (!f->name || !crs_name_is_identifier(f->name, false)) {
+        stop(g, CEREUS_E_MALFORMED, "the name of a field is no identifier");
+        return;
+    }
+    cereus_rule *rules = &to->rules[to->count];
+    size_t count = list_rules(f->name, opt, rules);
+    cereus_error why = {0};
+    cereus_status st = crs_rules_verify(target_of(f), rules, count, &why);
+    if (st == CEREUS_E_NOMEM)
+        no_memory(g);
+    else if (st && with_line)
+        mistake(g, at, "field %s.%s: %s", type->name, f->name, why.msg);
+    else if (st)
+        add_mistake(g, "%s: field %s.%s: %s", at->file->name, type->name, f->name, why.msg);
+    to->count += count;
+}
+
+static size_t count_messages(message_proto *const *messages, size_t count)
+{
+    size_t all = count;
+    for (size_t i = 0; i < count; i++)
+        all += count_messages(messages[i]->nested_type, messages[i]->n_nested_type);
+    return all;
+}
+
+/* Appends to ret->rules, which has room for all. @p scope as in read_pushes(). */
+static void read_rules(gen *g, place *at, bool with_line, int32_t field, const char *scope,
+                       message_proto *const *messages, size_t count, crs_gen_describe *ret)
+{
+    for (size_t i = 0; i < count && !g->status; i++) {
+        const message_proto *m = messages[i];
+        const char *name = format(g, "%s.%s", scope, m->name ? m->name : "");
+        const crs_gen_type *type = find_type(g, name);
+        crs_gen_rules *rules = &ret->rules[ret->rules_count];
+        *rules = (crs_gen_rules){.type = type};
+        enter(at, field, i);
+        for (size_t k = 0; k < m->n_field && !g->status; k++) {
+            cereus_slice unused;
+            if (!m->field[k]->options ||
+                !next_option(&m->field[k]->options->base, OPTION_NUMBER, &(size_t){0}, &unused))
+                continue;
+            if (!rules->rules) /* room for all of the message: few have any */
+                rules->rules = array(g, m->n_field * FIELD_RULES_MAX, sizeof *rules->rules);
+            enter(at, MESSAGE_FIELD, k);
+            if (rules->rules)
+                read_field(g, at, with_line, type, m->field[k], rules);
+            leave(at);
+        }
+        ret->rules_count += rules->count > 0;
+        read_rules(g, at, with_line, MESSAGE_NESTED, name, m->nested_type, m->n_nested_type, ret);
+        leave(at);
+    }
+}
+
+/* The rules of all messages in the set: those of imported files are checked where they are used. */
+static void read_all_rules(gen *g, const place *here, const closure *c, crs_gen_describe *ret)
+{
+    size_t messages = 0;
+    for (size_t i = 0; i < c->set.n_file; i++)
+        messages += count_messages(c->set.file[i]->message_type, c->set.file[i]->n_message_type);
+    ret->rules = array(g, messages + 1, sizeof *ret->rules);
+    for (size_t i = 0; i < c->set.n_file && !g->status; i++) {
+        const file_proto *file = crs_strmap_get(&g->files, cereus_slice_str(c->set.file[i]->name));
+        place at = {.file = file};
+        const char *package = package_of(file), *scope = *package ? format(g, ".%s", package) : "";
+        if (!g->status)
+            read_rules(g, &at, file == here->file, FILE_MESSAGE, scope, file->message_type, file->n_message_type, ret);
+    }
+}
+
+/* -- what the app is told -- */
+
 /* The file of a type that a method takes or gives. */
 static void close_over_type(gen *g, closure *c, const crs_gen_type *type)
 {
@@ -719,6 +862,8 @@ static void read_describe(gen *g, const place *at, size_t file_count, const crs_
         }
     }
     crs_strmap_fini(&c.seen);
+    if (!g->status)
+        read_all_rules(g, at, &c, ret);
     if (g->status)
         return;
     crs_bytes bytes;

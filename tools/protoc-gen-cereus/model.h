@@ -6,6 +6,7 @@
 #define CRS_PROTOGEN_MODEL_H
 
 #include <cereus/handler.h>
+#include <cereus/rules.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -48,11 +49,20 @@ typedef struct crs_gen_push {
     const crs_gen_type *type;
 } crs_gen_push;
 
+/** The rules of a message's fields. */
+typedef struct crs_gen_rules {
+    const crs_gen_type *type;
+    cereus_rule *rules;
+    size_t count; /* 1 or more */
+} crs_gen_rules;
+
 /** What the file's messages look like: a FileDescriptorSet of it and of the files whose types it uses, as clients need it:
  * without comments, services and the options of plug-ins; imported are the files whose types are used. */
 typedef struct crs_gen_describe {
     const char *fn; /* "a_chat_proto_describe" */
     cereus_slice set;
+    crs_gen_rules *rules; /* of all its messages that have some */
+    size_t rules_count;
 } crs_gen_describe;
 
 typedef struct crs_gen_file {

@@ -60,6 +60,8 @@ static const struct row {
      "1KiB"},
     {CRS_KEY_FIBERS_MAX, "cereus.fibers.max", "CEREUS_FIBERS_MAX", "10000", 10000, "1", 1, "0"},
     {CRS_KEY_FIBERS_STACK, "cereus.fibers.stack", "CEREUS_FIBERS_STACK", "64KiB", 65536, "1MiB", 1048576, "8KiB"},
+    {CRS_KEY_STRUCT_VALIDATION, "pitaya.defaultpipelines.structvalidation.enabled",
+     "PITAYA_DEFAULTPIPELINES_STRUCTVALIDATION_ENABLED", "false", 0, "true", 1, "perhaps"},
     {CRS_KEY_DISPATCH, "pitaya.concurrency.handler.dispatch", "PITAYA_CONCURRENCY_HANDLER_DISPATCH", "25", 25, "1", 1,
      "many"},
     {CRS_KEY_LOCAL_PROCESS, "pitaya.buffer.handler.localprocess", "PITAYA_BUFFER_HANDLER_LOCALPROCESS", "20", 20, "1",
