@@ -3,19 +3,22 @@
 of the groups 1 to 7, 9 and 10 is OK, strictly, save the three that Autobahn itself calls informational; the groups 12 and
 13 find extensions refused cleanly.
 
-    autobahn.py --echo PROGRAM --venv FOLDER --transport ws
+    autobahn.py --echo PROGRAM --venv FOLDER --transport ws|wss
 
 The player is installed into FOLDER on the first run, by pip, in the version that requirements.txt names; a FOLDER that has
-it is used as it is, without a network.
+it is used as it is, without a network. It speaks no TLS: for wss a relay in this process does that for it.
 """
 import argparse
+import asyncio
 import collections
 import fcntl
 import json
 import pathlib
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import venv
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -43,6 +46,51 @@ def install(folder):
                            check=True, stdin=subprocess.DEVNULL)
             stamp.write_text(wanted)
     return python
+
+
+def make_certificate(folder):
+    cert, key = str(pathlib.Path(folder) / 'cert.pem'), str(pathlib.Path(folder) / 'key.pem')
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+                    '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert],
+                   check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    return cert, key
+
+
+class TlsRelay:
+    """Listens without TLS, and passes all bytes and both ends on to a server with it."""
+
+    def __init__(self, target, cert):
+        self.host, port = target.rsplit(':', 1)
+        self.port = int(port)
+        self.context = ssl.create_default_context(cafile=cert)
+        self.loop = asyncio.new_event_loop()
+        self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, '127.0.0.1', 0))
+        self.address = '%s:%d' % self.server.sockets[0].getsockname()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    async def serve(self, near_reader, near):
+        far_reader, far = await asyncio.open_connection(self.host, self.port, ssl=self.context)
+        await asyncio.gather(self.copy(near_reader, far), self.copy(far_reader, near))
+
+    @staticmethod
+    async def copy(reader, writer):
+        try:
+            while data := await reader.read(1 << 18):
+                writer.write(data)
+                await writer.drain()
+        except (ConnectionError, ssl.SSLError):
+            pass
+        writer.close()
+
+    def stop(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.server.close()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(self.server.wait_closed())
+        self.loop.close()
 
 
 def play(python, url, out):
@@ -84,19 +132,29 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--echo', required=True)
     parser.add_argument('--venv', required=True, type=pathlib.Path)
-    parser.add_argument('--transport', required=True, choices=['ws'])
+    parser.add_argument('--transport', required=True, choices=['ws', 'wss'])
     args = parser.parse_args()
     python = install(args.venv)
-    server = wire.Server([args.echo, '--listen', '127.0.0.1:0'])
-    try:
-        with tempfile.TemporaryDirectory() as out:
-            cases = play(python, '%s://%s' % (args.transport, server.addresses[args.transport]), out)
-            wrong = list(complaints(cases, out))
-        ended_badly = server.stop()
-        if ended_badly:
-            wrong.append('ws-echo ' + ended_badly)
-    finally:
-        server.kill()
+    with tempfile.TemporaryDirectory() as folder:
+        command, relay = [args.echo, '--listen', '127.0.0.1:0'], None
+        if args.transport == 'wss':
+            cert, key = make_certificate(folder)
+            command = [args.echo, '--wss', '127.0.0.1:0', '--cert', cert, '--key', key]
+        server = wire.Server(command)
+        try:
+            address = server.addresses[args.transport]
+            if args.transport == 'wss':
+                relay = TlsRelay(address, cert)
+                address = relay.address
+            cases = play(python, 'ws://' + address, folder)
+            wrong = list(complaints(cases, folder))
+            ended_badly = server.stop()
+            if ended_badly:
+                wrong.append('ws-echo ' + ended_badly)
+        finally:
+            server.kill()
+            if relay:
+                relay.stop()
     for line in wrong:
         print(line)
     print('%d cases over %s, %d complaints' % (len(cases), args.transport, len(wrong)))

@@ -1,10 +1,10 @@
 /* tests/conformance/ws-echo: echoes text and binary messages over WebSocket, for the Autobahn cases (autobahn.py), on the
  * server's own receiver, connections and listeners; only the packets are left out.
  *
- *     ws-echo --listen HOST:PORT
+ *     ws-echo [--listen HOST:PORT] [--wss HOST:PORT --cert FILE --key FILE]
  *
- * Port 0 is any. When it accepts it prints `READY ws=HOST:PORT`; it ends on SIGTERM with 0. As RFC 6455 8.1 wants, and
- * unlike a game's listener, it refuses text that is not UTF-8.
+ * Port 0 is any. When it accepts it prints `READY ws=HOST:PORT wss=HOST:PORT`, those asked for; it ends on SIGTERM with 0.
+ * As RFC 6455 8.1 wants, and unlike a game's listener, it refuses text that is not UTF-8.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 
 #include "transport/conn.h"
 #include "transport/tcp.h"
+#include "transport/tls.h"
 
 enum {
     EXIT_USAGE = 2,
@@ -24,7 +25,8 @@ typedef struct echo {
     crs_log log;
     crs_loop *loop;
     crs_transport *transport;
-    crs_listener *listener;
+    crs_listener *listeners[2];
+    size_t listener_count;
     crs_list peers; /* peer.link */
     uv_signal_t term;
 } echo;
@@ -112,12 +114,19 @@ static cereus_status open_listener(echo *e, const char *scheme, const char *host
     snprintf(url, sizeof url, "%s://%s", scheme, host_port);
     CEREUS_TRY(crs_endpoint_parse(url, &endpoint, err));
     CEREUS_TRY(crs_endpoint_claim(&endpoint, &claim, err));
-    cereus_status st = crs_listener_new(e->transport, &endpoint, &e->listener, err);
+    cereus_status st = crs_listener_new(e->transport, &endpoint, &e->listeners[e->listener_count], err);
     close(claim);
-    if (!st)
-        printf("READY %s=%s\n", scheme, strstr(endpoint.text, "://") + 3);
-    fflush(stdout);
-    return st;
+    if (st)
+        return st;
+    printf("%s %s=%s", e->listener_count++ ? "" : "READY", scheme, strstr(endpoint.text, "://") + 3);
+    return CEREUS_OK;
+}
+
+static cereus_status use_certificate(echo *e, const char *cert, const char *key, cereus_error *err)
+{
+    crs_tls *tls;
+    CEREUS_TRY(crs_tls_new(cert, key, &tls, err));
+    return crs_transport_set_tls(e->transport, tls);
 }
 
 static cereus_status start(echo *e, cereus_error *err)
@@ -143,7 +152,8 @@ static cereus_status start(echo *e, cereus_error *err)
 static void stop(echo *e)
 {
     crs_list *l;
-    crs_listener_free(e->listener);
+    while (e->listener_count)
+        crs_listener_free(e->listeners[--e->listener_count]);
     while ((l = crs_list_pop(&e->peers)))
         hang_up(CRS_CONTAINER(l, peer, link));
     crs_transport_abort_unowned(e->transport);
@@ -157,15 +167,35 @@ static void stop(echo *e)
 int main(int argc, char **argv)
 {
     static echo e;
-    cereus_error err;
-    if (argc != 3 || strcmp(argv[1], "--listen") != 0) {
-        fprintf(stderr, "usage: ws-echo --listen HOST:PORT\n");
+    cereus_error err = {0};
+    const char *flags[] = {"--listen", "--wss", "--cert", "--key"}, *values[CEREUS_COUNT(flags)] = {0};
+    bool usage = argc % 2 == 0;
+    for (int i = 1; i + 1 < argc && !usage; i += 2) {
+        size_t f = 0;
+        while (f < CEREUS_COUNT(flags) && strcmp(argv[i], flags[f]) != 0)
+            f++;
+        usage = f == CEREUS_COUNT(flags);
+        if (!usage)
+            values[f] = argv[i + 1];
+    }
+    const char *ws = values[0], *wss = values[1], *cert = values[2], *key = values[3];
+    if (usage || (!ws && !wss) || !wss != !cert || !wss != !key) {
+        fprintf(stderr, "usage: ws-echo [--listen HOST:PORT] [--wss HOST:PORT --cert FILE --key FILE]\n");
         return EXIT_USAGE;
     }
-    if (start(&e, &err) || open_listener(&e, "ws", argv[2], &err)) {
-        fprintf(stderr, "ws-echo: %s\n", err.msg);
+    cereus_status st = start(&e, &err);
+    if (!st && wss)
+        st = use_certificate(&e, cert, key, &err);
+    if (!st && ws)
+        st = open_listener(&e, "ws", ws, &err);
+    if (!st && wss)
+        st = open_listener(&e, "wss", wss, &err);
+    if (st) {
+        fprintf(stderr, "ws-echo: %s\n", *err.msg ? err.msg : cereus_status_text(st));
         return EXIT_FAILURE;
     }
+    printf("\n");
+    fflush(stdout);
     crs_loop_run(e.loop);
     stop(&e);
     return EXIT_SUCCESS;

@@ -492,7 +492,7 @@ static void *run_spawner(void *arg)
         cereus_app_counter(app, "binds");
         if (roll(&d, 4) == 0)
             poll(NULL, 0, 1);
-        if (atomic_load(&may_stop) && roll(&d, 1000) == 0)
+        if (atomic_load(&may_stop) && roll(&d, 100) == 0)
             cereus_app_shutdown(app);
     }
     return NULL;
