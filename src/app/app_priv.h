@@ -7,6 +7,7 @@
 #include <cereus/app.h>
 
 #include "app/listeners.h"
+#include "app/manual.h"
 #include "app/notify.h"
 #include "app/watchdog.h"
 #include "config/config.h"
@@ -77,6 +78,7 @@ struct cereus_app {
     crs_groups *groups;
     crs_modules modules;
     crs_watchdog *watchdog;
+    const crs_manual *manual; /* NULL: threads; else a test turns the loops, set before the start */
     crs_app_listeners listeners;
     crs_app_loop *loops;
     crs_app_task *tasks; /* guarded by mu */
@@ -154,9 +156,14 @@ void crs_drain(cereus_app *app);
 
 /* -- run.c -- */
 
-/** Milliseconds of a clock that only goes on. */
-int64_t crs_app_now_ms(void);
+/** Milliseconds of a clock that only goes on: the system's, or a test's. */
+int64_t crs_app_now_ms(const cereus_app *app);
 /** Close the listeners, also for connections that are just being opened; those that are open stay. */
 void crs_app_refuse_players(cereus_app *app);
+
+/* -- manual.c -- */
+
+/** Do what is to be done now on the loops of a manual app, or let time pass. */
+void crs_manual_go_on(cereus_app *app);
 
 #endif

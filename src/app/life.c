@@ -31,11 +31,11 @@ bool crs_app_await(cereus_app *app, crs_life_call *call, unsigned end_on, int64_
 {
     bool cut = false;
     while (!crs_life_ended(call)) {
-        int64_t left = cut ? PATIENCE_MS : CRS_MIN(until_ms - crs_app_now_ms(), (int64_t)PATIENCE_MS);
+        int64_t left = cut ? PATIENCE_MS : CRS_MIN(until_ms - crs_app_now_ms(app), (int64_t)PATIENCE_MS);
         crs_wake wake = crs_signals_poll(app, CRS_WAKE_CALL | (cut ? 0 : end_on), left > 0 ? (int)left : 0);
         if (wake == CRS_WAKE_CALL)
             continue; /* its own end, or an old one's */
-        if (!cut && (wake != CRS_WAKE_TIME || crs_app_now_ms() >= until_ms)) {
+        if (!cut && (wake != CRS_WAKE_TIME || crs_app_now_ms(app) >= until_ms)) {
             crs_life_cancel(call);
             cut = true;
         } else if (!crs_life_ended(call)) {
@@ -195,7 +195,7 @@ void crs_drain(cereus_app *app)
     const unsigned end_on = CRS_WAKE_SIGNAL | CRS_WAKE_SHUTDOWN;
     int64_t timeout = crs_config_ms(app->config, CRS_KEY_DRAIN_TIMEOUT);
     int64_t period = crs_config_ms(app->config, CRS_KEY_DRAIN_PERIOD);
-    int64_t until = crs_app_now_ms() + timeout;
+    int64_t until = crs_app_now_ms(app) + timeout;
     bool cut = false;
     if (crs_config_bool(app->config, CRS_KEY_DRAIN_REFUSE))
         crs_app_refuse_players(app);
@@ -205,16 +205,17 @@ void crs_drain(cereus_app *app)
     size_t left = 0;
     while (!cut && (left = sessions_left(app, end_on, until, &cut)) > 0 && !cut) {
         crs_log_info(&app->log, "draining: sessions remain", CRS_UINT("remaining", left));
-        int64_t wait = CRS_MIN(period, until - crs_app_now_ms());
+        int64_t wait = CRS_MIN(period, until - crs_app_now_ms(app));
         crs_wake wake = CRS_WAKE_TIME;
         if (wait > 0)
             wake = crs_signals_poll(app, end_on, (int)CRS_MIN(wait, (int64_t)INT32_MAX));
-        cut = wake != CRS_WAKE_TIME || crs_app_now_ms() >= until;
+        cut = wake != CRS_WAKE_TIME || crs_app_now_ms(app) >= until;
     }
     if (cut)
-        crs_log_warn(&app->log, "draining was cut short: sessions are closed",
-                     CRS_STR("why", crs_app_now_ms() >= until ? "pitaya.session.drain.timeout" : "asked to stop now"),
-                     CRS_UINT("remaining", CRS_MAX(left, cereus_app_session_count(app))));
+        crs_log_warn(
+            &app->log, "draining was cut short: sessions are closed",
+            CRS_STR("why", crs_app_now_ms(app) >= until ? "pitaya.session.drain.timeout" : "asked to stop now"),
+            CRS_UINT("remaining", CRS_MAX(left, cereus_app_session_count(app))));
     else
         crs_log_info(&app->log, "draining has ended: no sessions remain");
 }

@@ -120,6 +120,11 @@ static cereus_status set_up_wrappers(cereus_app *app)
 cereus_status crs_listeners_claim(cereus_app *app, cereus_error *err)
 {
     crs_app_listeners *l = &app->listeners;
+    if (app->manual) { /* players come through manual.h, and through the wrappers */
+        if (set_up_wrappers(app))
+            return crs_fail(err, CEREUS_E_NOMEM, "wrappers: out of memory");
+        return CEREUS_OK;
+    }
     size_t count;
     const char *const *urls = crs_config_list(app->config, CRS_KEY_LISTEN, &count);
     if (count == 0) {

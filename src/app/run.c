@@ -93,6 +93,10 @@ static cereus_status make_loop(cereus_app *app, uint32_t index, cereus_error *er
     l->app = app;
     crs_loop_options loop_opt = {
         .index = index, .mailbox_capacity = (size_t)crs_config_int(cfg, CRS_KEY_MAILBOX_CAPACITY), .log = &app->log};
+    if (app->manual) {
+        loop_opt.clock = app->manual->clock;
+        loop_opt.clock_user = app->manual->user;
+    }
     CEREUS_TRY(crs_loop_new(&loop_opt, &l->loop, err));
     crs_loop_enter(l->loop);
     crs_fibers_options fiber_opt = {.max = (size_t)crs_config_int(cfg, CRS_KEY_FIBERS_MAX),
@@ -179,17 +183,19 @@ static void send_step(cereus_app *app, unsigned which, crs_mail_fn *run)
     }
 }
 
-int64_t crs_app_now_ms(void)
+int64_t crs_app_now_ms(const cereus_app *app)
 {
+    if (app->manual)
+        return app->manual->clock(CLOCK_MONOTONIC, app->manual->user);
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static struct timespec time_in(int64_t ms)
+static struct timespec time_in(const cereus_app *app, int64_t ms)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t now_ms = crs_app_now_ms(app);
+    struct timespec t = {.tv_sec = now_ms / 1000, .tv_nsec = now_ms % 1000 * 1000000};
     t.tv_sec += ms / 1000;
     t.tv_nsec += ms % 1000 * 1000000;
     if (t.tv_nsec >= 1000000000) {
@@ -197,6 +203,21 @@ static struct timespec time_in(int64_t ms)
         t.tv_nsec -= 1000000000;
     }
     return t;
+}
+
+/** Let the loops go on until something guarded by mu may have changed; false: @p until (NULL: none) has passed first. */
+static bool wait_changed_locked(cereus_app *app, const struct timespec *until)
+{
+    if (app->manual) {
+        pthread_mutex_unlock(&app->mu);
+        crs_manual_go_on(app);
+        pthread_mutex_lock(&app->mu);
+        return !until || crs_app_now_ms(app) < until->tv_sec * 1000 + until->tv_nsec / 1000000;
+    }
+    if (until)
+        return pthread_cond_timedwait(&app->changed, &app->mu, until) != ETIMEDOUT;
+    pthread_cond_wait(&app->changed, &app->mu);
+    return true;
 }
 
 /** Have @p run, which ends with step_done(), done on all loops and wait for that. @p until NULL: for ever.
@@ -212,12 +233,8 @@ static bool pass_step(cereus_app *app, unsigned which, crs_mail_fn *run, const s
     bool late = false;
     pthread_mutex_lock(&app->mu);
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
-        while (!late && app->loops[i].thread_started && app->loops[i].steps[which].passed != want[i]) {
-            if (until)
-                late = pthread_cond_timedwait(&app->changed, &app->mu, until) == ETIMEDOUT;
-            else
-                pthread_cond_wait(&app->changed, &app->mu);
-        }
+        while (!late && app->loops[i].thread_started && app->loops[i].steps[which].passed != want[i])
+            late = !wait_changed_locked(app, until);
     }
     pthread_mutex_unlock(&app->mu);
     return !late;
@@ -233,6 +250,11 @@ static void pass_barrier(cereus_app *app)
 
 static cereus_status start_threads(cereus_app *app, cereus_error *err)
 {
+    if (app->manual) {
+        for (uint32_t i = 0; i < app->core.loop_count; i++)
+            app->loops[i].thread_started = true; /* the test's own: see manual.h */
+        return CEREUS_OK;
+    }
     sigset_t all, was;
     sigfillset(&all); /* signals are for the thread that waits for the end */
     pthread_sigmask(SIG_SETMASK, &all, &was);
@@ -281,7 +303,9 @@ static cereus_status apply_settings(cereus_app *app, cereus_error *err)
     crs_log_init(&app->log, &(crs_log_options){.level = level,
                                                .format = (crs_log_format)crs_config_choice(cfg, CRS_KEY_LOG_FORMAT),
                                                .fn = app->log_fn,
-                                               .fn_user = app->log_user});
+                                               .fn_user = app->log_user,
+                                               .clock = app->manual ? app->manual->clock : NULL,
+                                               .clock_user = app->manual ? app->manual->user : NULL});
     for (size_t i = 0; i < crs_config_warning_count(cfg); i++)
         crs_log_warn(&app->log, "configuration", CRS_STR("warning", crs_config_warning(cfg, i)));
     if (!core->serializer) {
@@ -293,7 +317,7 @@ static cereus_status apply_settings(cereus_app *app, cereus_error *err)
     core->inbox_messages = (size_t)crs_config_int(cfg, CRS_KEY_INBOX_MESSAGES);
     core->inbox_bytes = crs_config_size(cfg, CRS_KEY_INBOX_BYTES);
     core->all_concurrent = crs_config_choice(cfg, CRS_KEY_SESSION_ORDERING) == 1;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long cores = app->manual ? 1 : sysconf(_SC_NPROCESSORS_ONLN);
     int64_t loops = crs_config_int(cfg, CRS_KEY_LOOPS);
     core->loop_count = (uint32_t)CRS_MIN(loops ? loops : CRS_MAX(cores, 1L), (int64_t)CRS_LOOPS_MAX);
     for (crs_service *s = core->registry.services; s; s = s->next)
@@ -305,12 +329,12 @@ static cereus_status apply_settings(cereus_app *app, cereus_error *err)
 static cereus_status start_parts(cereus_app *app, cereus_error *err)
 {
     const cereus_config *cfg = app->config;
-    CEREUS_TRY(crs_workers_new((size_t)crs_config_int(cfg, CRS_KEY_OFFLOAD_THREADS), OFFLOAD_QUEUE_MAX,
-                               &app->core.workers, err));
+    size_t workers = app->manual ? 0 : (size_t)crs_config_int(cfg, CRS_KEY_OFFLOAD_THREADS);
+    CEREUS_TRY(crs_workers_new(workers, OFFLOAD_QUEUE_MAX, &app->core.workers, err));
     for (uint32_t i = 0; i < app->core.loop_count; i++)
         CEREUS_TRY(make_loop(app, i, err));
     int64_t threshold = crs_config_ms(cfg, CRS_KEY_WATCHDOG_THRESHOLD);
-    if (threshold > 0)
+    if (threshold > 0 && !app->manual)
         CEREUS_TRY(crs_watchdog_new(&app->log, (uint64_t)threshold, &app->watchdog, err));
     return CEREUS_OK;
 }
@@ -363,7 +387,7 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         st = apply_settings(app, err);
     if (!st)
         st = crs_app_prepare_messages(app, err);
-    if (!st)
+    if (!st && !app->manual) /* no player takes a descriptor there */
         crs_raise_descriptor_limit(app);
     if (!st)
         st = crs_signals_open(app, err); /* now: players may take all other descriptors before the wait */
@@ -483,7 +507,7 @@ static bool wait_quiet(cereus_app *app, struct timespec until)
     pthread_mutex_lock(&app->mu);
     bool quiet;
     while (!(quiet = all_quiet_locked(app))) {
-        if (pthread_cond_timedwait(&app->changed, &app->mu, &until) == ETIMEDOUT)
+        if (!wait_changed_locked(app, &until))
             break;
     }
     quiet = all_quiet_locked(app);
@@ -494,16 +518,16 @@ static bool wait_quiet(cereus_app *app, struct timespec until)
 static void settle(cereus_app *app)
 {
     do { /* a handler that computes for ever holds the process here, and the watchdog names it */
-        while (!wait_quiet(app, time_in(60 * 1000)))
+        while (!wait_quiet(app, time_in(app, 60 * 1000)))
             crs_log_warn(&app->log, "still waiting for handlers to end");
         pass_barrier(app);
         pass_barrier(app); /* what the first round's mail posted */
-    } while (!wait_quiet(app, time_in(0)));
+    } while (!wait_quiet(app, time_in(app, 0)));
 }
 
 static void stop_loops(cereus_app *app)
 {
-    struct timespec until = time_in(crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT));
+    struct timespec until = time_in(app, crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT));
     bool late = !pass_step(app, CRS_STEP_STOP, step_stop_taking, &until);
     late =
         late || !pass_step(app, CRS_STEP_SETTLE, step_barrier, &until); /* what the cancelled answer goes out first */
@@ -517,6 +541,8 @@ static void stop_loops(cereus_app *app)
     crs_life_end_all(app);
     pass_step(app, CRS_STEP_PASS, step_cancel_all, NULL); /* what those left behind */
     settle(app);
+    if (app->manual)
+        return;
     send_step(app, CRS_STEP_PASS, step_end);
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
         if (app->loops[i].thread_started)

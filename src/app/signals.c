@@ -156,7 +156,7 @@ static int64_t beat(cereus_app *app)
 {
     if (!beat_of(app))
         return INT64_MAX;
-    int64_t now = crs_app_now_ms();
+    int64_t now = crs_app_now_ms(app);
     if (now >= app->beat_ms) {
         keep_alive(app);
         app->beat_ms = now + beat_of(app);
@@ -171,13 +171,17 @@ crs_wake crs_signals_poll(cereus_app *app, unsigned wanted, int timeout_ms)
         {.fd = wanted & CRS_WAKE_SIGNAL ? app->signal_fd : -1, .events = POLLIN},
         {.fd = wanted & CRS_WAKE_SHUTDOWN ? app->shutdown_fd : -1, .events = POLLIN},
     };
-    int64_t until = timeout_ms < 0 ? INT64_MAX : crs_app_now_ms() + timeout_ms;
+    int64_t until = timeout_ms < 0 ? INT64_MAX : crs_app_now_ms(app) + timeout_ms;
     for (;;) {
-        int64_t left = CRS_MAX(until - crs_app_now_ms(), 0);
+        int64_t left = CRS_MAX(until - crs_app_now_ms(app), 0);
         int64_t wait = CRS_MIN(left, app->up ? beat(app) : INT64_MAX);
+        if (app->manual)
+            wait = 0; /* and the loops are turned below */
         int ready = poll(fds, CEREUS_COUNT(fds), wait == INT64_MAX ? -1 : (int)CRS_MIN(wait, (int64_t)INT32_MAX));
         if (ready == 0 && left <= wait && timeout_ms >= 0)
             return CRS_WAKE_TIME;
+        if (ready == 0 && app->manual)
+            crs_manual_go_on(app);
         if (ready <= 0)
             continue; /* EINTR, or a beat */
         uint64_t count;

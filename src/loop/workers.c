@@ -18,6 +18,16 @@ struct crs_workers {
     pthread_t ids[];     /* guarded by mu */
 };
 
+static crs_job *take_job_locked(crs_workers *w)
+{
+    crs_job *job = w->head;
+    w->head = job->next;
+    if (!w->head)
+        w->tail = &w->head;
+    w->waiting--;
+    return job;
+}
+
 static void *worker_main(void *arg)
 {
     crs_workers *w = arg;
@@ -28,13 +38,9 @@ static void *worker_main(void *arg)
             pthread_cond_wait(&w->work, &w->mu);
             w->idle--;
         }
-        crs_job *job = w->head;
-        if (!job)
-            break;
-        w->head = job->next;
         if (!w->head)
-            w->tail = &w->head;
-        w->waiting--;
+            break;
+        crs_job *job = take_job_locked(w);
         pthread_mutex_unlock(&w->mu);
         job->work(job->user);
         crs_loop_post_reserved(job->loop, &job->done);
@@ -44,9 +50,27 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+bool crs_workers_run_waiting(crs_workers *w)
+{
+    crs_loop *was = crs_loop_enter(NULL);
+    bool any = false;
+    pthread_mutex_lock(&w->mu);
+    while (w->head) {
+        crs_job *job = take_job_locked(w);
+        pthread_mutex_unlock(&w->mu);
+        job->work(job->user);
+        crs_loop_post_reserved(job->loop, &job->done);
+        any = true;
+        pthread_mutex_lock(&w->mu);
+    }
+    pthread_mutex_unlock(&w->mu);
+    crs_loop_enter(was);
+    return any;
+}
+
 cereus_status crs_workers_new(size_t threads, size_t queue_max, crs_workers **ret_workers, cereus_error *err)
 {
-    CRS_ASSERT(threads > 0 && queue_max > 0);
+    CRS_ASSERT(queue_max > 0);
     crs_workers *w = crs_zalloc(sizeof *w + threads * sizeof *w->ids);
     if (!w)
         return crs_fail(err, CEREUS_E_NOMEM, "worker pool: out of memory");
@@ -70,6 +94,7 @@ crs_workers *crs_workers_free(crs_workers *w)
     pthread_mutex_unlock(&w->mu);
     for (size_t i = 0; i < n; i++)
         pthread_join(w->ids[i], NULL);
+    crs_workers_run_waiting(w); /* without threads something may be left */
     pthread_cond_destroy(&w->work);
     pthread_mutex_destroy(&w->mu);
     crs_free(w);
@@ -91,7 +116,7 @@ cereus_status crs_workers_submit(crs_workers *w, crs_job *job)
     pthread_mutex_lock(&w->mu);
     if (w->idle <= w->waiting && w->threads < w->threads_max)
         start_thread_locked(w);
-    bool full = w->waiting >= w->queue_max || w->threads == 0;
+    bool full = w->waiting >= w->queue_max || (w->threads == 0 && w->threads_max > 0);
     if (!full) {
         job->next = NULL;
         *w->tail = job;

@@ -15,10 +15,14 @@ typedef struct crs_job {
     struct crs_job *next;
 } crs_job;
 
-/** Start @p threads threads with a queue of @p queue_max jobs. Ownership: gives. Thread: any. */
+/** Up to @p threads threads with a queue of @p queue_max jobs; 0 threads: jobs wait for crs_workers_run_waiting().
+ * Ownership: gives. Thread: any. */
 cereus_status crs_workers_new(size_t threads, size_t queue_max, crs_workers **ret_workers, cereus_error *err);
 /** Run what waits, join the threads. Loops must still take mail. Returns NULL. */
 crs_workers *crs_workers_free(crs_workers *w);
+/** Run what waits on the calling thread, which speaks for no loop meanwhile: for a pool without threads. Returns whether
+ * there was anything. */
+bool crs_workers_run_waiting(crs_workers *w);
 /** Queue @p job; it belongs to the pool until its `done` runs. @return CEREUS_OK; CEREUS_E_FULL. Thread: any. */
 CEREUS_MUST_USE cereus_status crs_workers_submit(crs_workers *w, crs_job *job);
 

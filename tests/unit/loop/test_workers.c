@@ -131,6 +131,29 @@ static void free_runs_what_waits_and_its_mail_reaches_the_loop(void **state)
     assert_int_equal(w.done, 10);
 }
 
+static void without_threads_jobs_run_when_the_caller_says_so(void **state)
+{
+    world w;
+    world_open(&w, 0, 3);
+    open_gate(&w);
+    w.all = 3;
+    task tasks[4];
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(submit(&w, &tasks[i]), CEREUS_OK);
+    assert_int_equal(submit(&w, &tasks[3]), CEREUS_E_FULL);
+    assert_int_equal(w.worked, 0);
+    assert_true(crs_workers_run_waiting(w.workers));
+    assert_int_equal(w.worked, 3);
+    assert_int_equal(w.done, 0); /* that is the loop's business */
+    crs_loop_run(w.loop);
+    assert_int_equal(w.done, 3);
+    assert_false(crs_workers_run_waiting(w.workers));
+    assert_int_equal(submit(&w, &tasks[3]), CEREUS_OK); /* the end of the pool runs it */
+    world_close(&w);
+    assert_int_equal(w.worked, 4);
+    assert_int_equal(w.done, 4);
+}
+
 static void a_pool_that_was_never_used_ends_too_and_new_fails_without_memory(void **state)
 {
     world w;
@@ -148,4 +171,5 @@ static void a_pool_that_was_never_used_ends_too_and_new_fails_without_memory(voi
 TEST_MAIN(cmocka_unit_test(jobs_run_beside_one_another_and_report_to_their_loop),
           cmocka_unit_test(a_full_queue_refuses_and_leaves_the_job_to_the_caller),
           cmocka_unit_test(free_runs_what_waits_and_its_mail_reaches_the_loop),
+          cmocka_unit_test(without_threads_jobs_run_when_the_caller_says_so),
           cmocka_unit_test(a_pool_that_was_never_used_ends_too_and_new_fails_without_memory))
