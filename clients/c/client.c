@@ -20,6 +20,7 @@
 
 #include "answer.h"
 #include "base/buf.h"
+#include "carrier.h"
 #include "target.h"
 #include "transport/ws_frame.h"
 #include "upgrade.h"
@@ -64,10 +65,12 @@ struct cereus_client {
     uint64_t now_ms; /* clock, read once per public call */
 
     crs_client_target target;
-    size_t address_index; /* the one being tried */
-    int fd;               /* -1: none */
-    bool dialing;         /* connect(2) is under way */
-    bool upgrading;       /* WebSocket: the answer to the upgrade is awaited */
+    size_t address_index;              /* the one being tried */
+    int fd;                            /* -1: none */
+    const crs_client_carrier *carrier; /* in place of fd; NULL: none */
+    void *carrier_user;
+    bool dialing;   /* connect(2) is under way */
+    bool upgrading; /* WebSocket: the answer to the upgrade is awaited */
     char upgrade_key[CRS_WS_KEY_LEN];
     crs_ws_rx ws_rx; /* made new by on_dialed(), not when a connection ends: a callback may look into it then */
 
@@ -275,11 +278,19 @@ static void reset_timers(cereus_client *c)
     c->connect_at = c->dial_at = c->beat_at = c->silence_at = c->retry_at = NEVER;
 }
 
+static bool has_stream(const cereus_client *c)
+{
+    return c->fd >= 0 || c->carrier;
+}
+
 static void close_fd(cereus_client *c)
 {
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
+    if (c->carrier)
+        c->carrier->close(c->carrier_user);
+    c->carrier = NULL;
     c->dialing = c->upgrading = false;
 }
 
@@ -397,7 +408,9 @@ static cereus_status queue_control(cereus_client *c, crs_packet_type type)
 static int send_waiting(cereus_client *c)
 {
     while (tx_waiting(c)) {
-        ssize_t n = send(c->fd, c->tx.data + c->tx_sent, tx_waiting(c), MSG_NOSIGNAL);
+        const void *data = c->tx.data + c->tx_sent;
+        ssize_t n = c->carrier ? c->carrier->send(c->carrier_user, data, tx_waiting(c))
+                               : send(c->fd, data, tx_waiting(c), MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -409,7 +422,7 @@ static int send_waiting(cereus_client *c)
 
 static void flush(cereus_client *c)
 {
-    if (c->fd < 0 || c->dialing)
+    if (!has_stream(c) || c->dialing)
         return;
     int error = send_waiting(c);
     if (error) {
@@ -731,7 +744,8 @@ static void on_readable(cereus_client *c)
             return;
         }
         size_t room = c->rx.cap - c->rx.len;
-        ssize_t n = recv(c->fd, c->rx.data + c->rx.len, room, 0);
+        void *to = c->rx.data + c->rx.len;
+        ssize_t n = c->carrier ? c->carrier->recv(c->carrier_user, to, room) : recv(c->fd, to, room, 0);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -1027,13 +1041,32 @@ cereus_status cereus_client_connect(cereus_client *c, const char *url, cereus_er
     return CEREUS_OK;
 }
 
+cereus_status crs_client_carry(cereus_client *c, const crs_client_carrier *carrier, void *user, bool websocket)
+{
+    if (c->doomed || has_stream(c) || c->state == CEREUS_CLIENT_CONNECTING)
+        return CEREUS_E_STATE;
+    enter(c);
+    c->target = (crs_client_target){.websocket = websocket, .host = "memory", .authority = "memory", .path = "/"};
+    c->tries = 0;
+    c->retry_at = NEVER;
+    c->connect_at = c->now_ms + c->opt.connect_timeout_ms;
+    c->carrier = carrier;
+    c->carrier_user = user;
+    uint64_t epoch = c->epoch;
+    set_state(c, CEREUS_CLIENT_CONNECTING, NULL);
+    if (c->epoch == epoch)
+        on_dialed(c);
+    leave(c);
+    return CEREUS_OK;
+}
+
 void cereus_client_close(cereus_client *c)
 {
     if (c->doomed || c->state == CEREUS_CLIENT_IDLE || c->state == CEREUS_CLIENT_KICKED ||
         c->state == CEREUS_CLIENT_CLOSED)
         return;
     enter(c);
-    if (c->fd >= 0 && !c->dialing) {
+    if (has_stream(c) && !c->dialing) {
         if (c->target.websocket && !c->upgrading) {
             uint8_t text[CRS_WS_CONTROL_MAX];
             size_t len = crs_ws_close_payload(CRS_WS_CODE_NORMAL, cereus_slice_str(""), text);
@@ -1077,7 +1110,7 @@ void cereus_client_step(cereus_client *c, short revents)
     if (c->dialing) {
         if (revents)
             on_dial_event(c);
-    } else if (c->fd >= 0 && ((revents & ~POLLOUT) || c->silence_at <= c->now_ms)) {
+    } else if (has_stream(c) && ((revents & ~POLLOUT) || c->silence_at <= c->now_ms)) {
         on_readable(c); /* also before silence counts: after a long pause the answer may be waiting in the socket */
     }
     check_timers(c);
