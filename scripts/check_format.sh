@@ -13,5 +13,5 @@ fi
 how="--dry-run -Werror"
 [ "${1:-}" = --fix ] && how=-i
 # shellcheck disable=SC2086 # $how is one or two options
-find include src tests tools examples clients/c daemon cli bench \( -name build -o -name node_modules \) -prune -o \
+find include src tests tools examples clients/c testkit daemon cli bench \( -name build -o -name node_modules \) -prune -o \
     \( -name '*.c' -o -name '*.h' \) -print0 2>/dev/null | xargs -0 -r $tool $how

@@ -63,6 +63,12 @@ class Docs(unittest.TestCase):
         self.run_shell(next(b for b in blocks("docs/guide/protobuf.md", "sh") if "protoc " in b))
         self.assertIn("guess_push_on_won_group", (self.folder / "guess.cereus.h").read_text())
 
+    def test_the_tested_game_of_the_guide_passes_its_test(self):
+        game, test = blocks("docs/guide/testing.md", "c")
+        (self.folder / "game.c").write_text(game)
+        (self.folder / "test_game.c").write_text(test)
+        self.run_shell(blocks("docs/guide/testing.md", "sh")[0])
+
     def test_every_page_that_is_linked_exists(self):
         pages = ["README.md", *(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
         for page in pages:
