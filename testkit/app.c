@@ -216,12 +216,26 @@ static void on_log(cereus_log_level level, const char *line, size_t len, void *u
         fprintf(stderr, "%.*s\n", (int)len, line);
 }
 
+static bool has_text(const char *line, const char *text)
+{
+    for (;;) {
+        size_t len = strcspn(text, "*");
+        const char *at = memmem(line, strlen(line), text, len);
+        if (!at)
+            return false;
+        if (!text[len])
+            return true;
+        line = at + len;
+        text += len + 1;
+    }
+}
+
 const char *cereus_test_logged(cereus_test_app *t, const char *text)
 {
     const char *found = NULL;
     pthread_mutex_lock(&t->mu);
     for (size_t i = 0; i < t->log_count && !found; i++)
-        found = t->log[i] && strstr(t->log[i], text) ? t->log[i] : NULL;
+        found = t->log[i] && has_text(t->log[i], text) ? t->log[i] : NULL;
     pthread_mutex_unlock(&t->mu);
     return found;
 }
@@ -356,7 +370,8 @@ void cereus_test_stop(cereus_test_app *t)
         return;
     readers r = {.t = t, .end_fd = -1};
     pthread_t thread;
-    if (t->mode == CEREUS_TEST_SOCKETS) {
+    bool reading = t->mode == CEREUS_TEST_SOCKETS && t->clients;
+    if (reading) {
         r.end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (r.end_fd < 0 || pthread_create(&thread, NULL, read_on, &r) != 0)
             kit_die("cereus_test_stop(): cannot start a thread");
@@ -367,7 +382,7 @@ void cereus_test_stop(cereus_test_app *t)
     cereus_app_wait(t->app, false);
     kit_inside--;
     t->running = false;
-    if (t->mode == CEREUS_TEST_SOCKETS) {
+    if (reading) {
         uint64_t one = 1;
         if (write(r.end_fd, &one, sizeof one) != (ssize_t)sizeof one)
             kit_die("cereus_test_stop(): eventfd");

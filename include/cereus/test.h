@@ -276,8 +276,9 @@ CEREUS_API void cereus_test_expect_bytes_at(cereus_test_where where, cereus_test
 
 /* -- what the app shows -- */
 
-/** The first line of the log with @p text in it, from info on unless `cereus.log.level` says otherwise; NULL: none. The
- * first 4096 lines are kept. With CEREUS_TEST_LOG=1 in the environment they go to standard error too. */
+/** The first line of the log with @p text in it, where a * stands for anything ("msg=left*uid=bob"); NULL: none. Lines
+ * from info on unless `cereus.log.level` says otherwise; the first 4096 are kept. With CEREUS_TEST_LOG=1 in the environment
+ * all go to standard error too. */
 CEREUS_API const char *cereus_test_logged(cereus_test_app *t, const char *text);
 /** How many lines were of @p level or worse. */
 CEREUS_API size_t cereus_test_log_count(cereus_test_app *t, cereus_log_level level);

@@ -56,11 +56,12 @@ static void players_meet_in_a_room(void **state)
     }
     cereus_test_expect_log(t, "msg=joined");
     cereus_test_hang_up(bob);
-    cereus_test_expect_log(t, "uid=bob");
+    cereus_test_expect_log(t, "msg=left*uid=bob");
     cereus_test_expect_sessions(t, 1);
     cereus_test_expect_counter(t, "sessions_opened", 2);
     assert_int_equal(cereus_test_log_count(t, CEREUS_LOG_WARN), 0);
     assert_null(cereus_test_logged(t, "a line that nobody wrote"));
+    assert_null(cereus_test_logged(t, "uid=bob*msg=left")); /* in this order */
 }
 
 static void events_come_in_order(void **state)

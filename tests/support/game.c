@@ -81,17 +81,6 @@ void leash_release(leash *l)
 
 /* ---- the server ---- */
 
-static void on_log(cereus_log_level level, const char *line, size_t len, void *user)
-{
-    game *g = user;
-    if (level < CEREUS_LOG_WARN)
-        return;
-    pthread_mutex_lock(&g->mu);
-    if (g->log_count < GAME_LOG_MAX)
-        g->log_lines[g->log_count++] = strndup(line, len);
-    pthread_mutex_unlock(&g->mu);
-}
-
 static cereus_status where(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
     return reply_text(
@@ -105,28 +94,21 @@ game *game_new(unsigned loops)
 {
     game *g = calloc(1, sizeof *g);
     assert_non_null(g);
-    pthread_mutex_init(&g->mu, NULL);
     g->app = cereus_app_new(&(cereus_app_options){.type = "game", .frontend = true});
-    assert_non_null(g->app);
+    g->t = cereus_test_new(g->app, CEREUS_TEST_SOCKETS);
     cereus_app_set_user(g->app, g);
-    assert_int_equal(cereus_app_set_log(g->app, on_log, g), CEREUS_OK);
     char text[16];
     snprintf(text, sizeof text, "%u", loops);
     game_set(g, "cereus.loops", text);
+    game_set(g, "cereus.log.level", "warn");
     game_set(g, "pitaya.handler.messages.compression", "false");
-    game_set(g, "cereus.watchdog.threshold", "0s"); /* a busy machine is no fault of a handler */
     GAME_SERVE(g, "kit", kit_methods, &kit_options);
-    cereus_error err = {0};
-    if (cereus_app_listen(g->app, "tcp://127.0.0.1:0", &err) || cereus_app_listen(g->app, "ws://127.0.0.1:0", &err))
-        fail_msg("%s", err.msg);
     return g;
 }
 
 void game_set(game *g, const char *key, const char *value)
 {
-    cereus_error err = {0};
-    if (cereus_config_set(cereus_app_config(g->app), key, value, &err))
-        fail_msg("%s", err.msg);
+    cereus_test_set(g->t, key, value);
 }
 
 void game_serve(game *g, const char *service, const cereus_method *methods, size_t method_count,
@@ -139,15 +121,12 @@ void game_serve(game *g, const char *service, const cereus_method *methods, size
 
 void game_start(game *g)
 {
-    cereus_error err = {0};
-    if (cereus_app_start(g->app, &err))
-        fail_msg("%s", err.msg);
+    cereus_test_start(g->t);
 }
 
 void game_stop(game *g)
 {
-    cereus_app_shutdown(g->app);
-    cereus_app_wait(g->app, false);
+    cereus_test_stop(g->t);
     g->stopped = true;
 }
 
@@ -157,41 +136,26 @@ void game_end(game *g)
         client_close(g->clients);
     if (!g->stopped)
         game_stop(g);
-    cereus_app_free(g->app);
-    for (size_t i = 0; i < g->log_count; i++)
-        free(g->log_lines[i]);
-    pthread_mutex_destroy(&g->mu);
+    cereus_test_end(g->t);
     free(g);
 }
 
 void game_await_sessions(game *g, size_t count)
 {
-    /* nothing tells when a session without callbacks has ended: looking is the only way */
-    for (int ms = 0; cereus_app_session_count(g->app) != count; ms++) {
-        if (ms > GAME_WAIT_S * 1000)
-            fail_msg("%zu sessions, not %zu", cereus_app_session_count(g->app), count);
-        poll(NULL, 0, 1);
-    }
+    cereus_test_expect_sessions(g->t, count);
 }
 
 void game_await_counter(game *g, const char *name, uint64_t least)
 {
-    for (int ms = 0; cereus_app_counter(g->app, name) < least; ms++) { /* counters have no events either */
-        if (ms > GAME_WAIT_S * 1000)
-            fail_msg("%s is %llu, not %llu", name, (unsigned long long)cereus_app_counter(g->app, name),
-                     (unsigned long long)least);
-        poll(NULL, 0, 1);
-    }
+    cereus_test_expect_counter(g->t, name, least);
 }
 
 bool game_logged(game *g, const char *text, const char *other)
 {
-    bool found = false;
-    pthread_mutex_lock(&g->mu);
-    for (size_t i = 0; i < g->log_count && !found; i++)
-        found = strstr(g->log_lines[i], text) && (!other || strstr(g->log_lines[i], other));
-    pthread_mutex_unlock(&g->mu);
-    return found;
+    char pattern[512], turned[512];
+    snprintf(pattern, sizeof pattern, "%s*%s", text, other ? other : "");
+    snprintf(turned, sizeof turned, "%s*%s", other ? other : "", text);
+    return cereus_test_logged(g->t, pattern) || cereus_test_logged(g->t, turned);
 }
 
 /* ---- clients ---- */

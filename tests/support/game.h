@@ -8,6 +8,9 @@
  *     assert_string_equal(client_call(c, "room.join", "alice"), "welcome");
  *     game_end(g);
  *
+ * The server's half is the public test kit (cereus/test.h) with its sockets. The clients are not: these say a word of the
+ * protocol at a time, wrong ones too, where the kit plays with the official client, which never would.
+ *
  * Asserts of cmocka may be used by the test's own thread only; handlers use CHECK(). Every wait ends after GAME_WAIT_S
  * seconds with a failed test.
  */
@@ -21,10 +24,11 @@
 #include <stdatomic.h>
 
 #include <cereus/cereus.h>
+#include <cereus/test.h>
 
 #include "session/session.h"
 
-enum { GAME_WAIT_S = 30, GAME_LOG_MAX = 256 };
+enum { GAME_WAIT_S = 30 };
 
 /** What a handler or callback asserts: it runs on another thread than the test. */
 #define CHECK(what)                                                                                 \
@@ -80,12 +84,10 @@ void leash_release(leash *l);
 typedef enum game_transport { GAME_TCP, GAME_WS } game_transport;
 
 typedef struct game {
+    cereus_test_app *t;
     cereus_app *app;
     struct client *clients; /* of this game, closed by game_end() */
-    pthread_mutex_t mu;
-    size_t log_count;              /* guarded by mu */
-    char *log_lines[GAME_LOG_MAX]; /* guarded by mu: the first of them, from `warn` on */
-    bool stopped;
+    bool stopped;           /* it need not be stopped any more */
 } game;
 
 /** A frontend of type "game" with a TCP and a WebSocket listener, @p loops loops, no compression, not started. */
