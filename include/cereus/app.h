@@ -103,6 +103,14 @@ CEREUS_API size_t cereus_app_session_count(cereus_app *app);
 CEREUS_API uint64_t cereus_app_counter(cereus_app *app, const char *name);
 
 /**
+ * Write to the log what the app is doing: sessions, queues, fibers and mail of each loop, memory, counters, the handlers
+ * that took longest and those that held their loop. Returns at once; a thread asks the loops, and one that does not answer
+ * within a moment is reported with the handler that it is in. SIGUSR1 does the same. While one is being written, and when
+ * the app does not run, nothing happens. Thread: any, also a handler.
+ */
+CEREUS_API void cereus_app_dump(cereus_app *app);
+
+/**
  * Open the listeners and run. Returns when players can connect.
  * @return CEREUS_OK; else @p err is one line that names the setting and the fix, and nothing runs
  * Thread: setup.
@@ -112,7 +120,7 @@ CEREUS_API cereus_status cereus_app_start(cereus_app *app, cereus_error *err);
 CEREUS_API void cereus_app_shutdown(cereus_app *app);
 /** Wait for the end asked for by cereus_app_shutdown() (or by SIGINT, SIGQUIT, SIGTERM when @p with_signals), then stop
  * everything: listeners closed, sessions closed after what was queued, callbacks run, threads joined. @p with_signals:
- * the process is the app's. SIGHUP reloads, and a service manager that gave NOTIFY_SOCKET hears when the app is up, reloads
+ * the process is the app's. SIGHUP reloads, SIGUSR1 is cereus_app_dump(), and a service manager that gave NOTIFY_SOCKET hears when the app is up, reloads
  * and stops; these signals must have been blocked in all threads: cereus_app_start does that for its own.
  * Thread: the one that started it. */
 CEREUS_API void cereus_app_wait(cereus_app *app, bool with_signals);

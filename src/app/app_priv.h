@@ -6,6 +6,7 @@
 
 #include <cereus/app.h>
 
+#include "app/dump.h"
 #include "app/listeners.h"
 #include "app/manual.h"
 #include "app/notify.h"
@@ -54,6 +55,7 @@ struct crs_app_loop {
     crs_timer expire;       /* groups; on the first loop */
     crs_mail pulse;         /* the loop's while pulse_away */
     atomic_bool pulse_away; /* on its way since the last crs_pulse() */
+    crs_dump_walk walk;
 };
 
 typedef struct crs_app_task { /* spawned before the start */
@@ -93,6 +95,9 @@ struct cereus_app {
     int last_signal;    /* the one that CRS_WAKE_SIGNAL was about */
     int64_t beat_ms;    /* of crs_app_now_ms(): when the manager's watchdog is to be fed next */
     crs_notify notify;
+    crs_dump *dump;     /* guarded by mu; NULL: nobody asked yet */
+    bool dumps_closed;  /* guarded by mu: the loops are about to end */
+    int64_t started_ms; /* crs_app_now_ms() */
     pthread_mutex_t mu;
     pthread_cond_t changed; /* something guarded by mu has */
 };

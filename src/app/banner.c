@@ -73,6 +73,7 @@ static void show_service(crs_log *log, const crs_service *s)
 void crs_show_banner(cereus_app *app)
 {
     crs_log *log = &app->log;
+    app->started_ms = crs_app_now_ms(app);
     crs_log_info(log, "server started", CRS_STR("type", app->type), CRS_STR("id", cereus_app_id(app)),
                  CRS_STR("cereus", CEREUS_VERSION), CRS_UINT("pid", (uint64_t)getpid()),
                  CRS_UINT("loops", app->core.loop_count), CRS_STR("serializer", app->core.serializer->name),

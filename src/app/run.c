@@ -22,6 +22,7 @@ enum { OFFLOAD_QUEUE_MAX = 65536 };
 static bool watch_quiet(void *user)
 {
     crs_app_loop *l = user;
+    crs_fibers_end_turn(l->dispatch.fibers);
     if (!l->stopping)
         return false;
     bool quiet = crs_fibers_alive(l->dispatch.fibers) == 0 && crs_transport_count(l->dispatch.transport) == 0 &&
@@ -117,6 +118,10 @@ static cereus_status make_loop(cereus_app *app, uint32_t index, cereus_error *er
     cereus_status st = crs_fibers_new(l->loop, &fiber_opt, &fibers, err);
     if (!st) {
         crs_dispatch_init(d, &app->core, l->loop, fibers);
+        if (crs_dispatch_keep_stats(d))
+            st = crs_fail(err, CEREUS_E_NOMEM, "out of memory");
+    }
+    if (!st) {
         st = crs_transport_new(l->loop, &transport_opt, &d->transport, err);
     }
     if (!st && app->listeners.tls && crs_transport_set_tls(d->transport, crs_tls_ref(app->listeners.tls)))
@@ -283,6 +288,7 @@ static void set_state(cereus_app *app, crs_app_state state, uint32_t loops_up)
 static void free_running_parts(cereus_app *app)
 {
     set_state(app, app->state, 0);
+    crs_dump_free(app);
     app->core.workers = crs_workers_free(app->core.workers);
     app->watchdog = crs_watchdog_free(app->watchdog);
     for (uint32_t i = 0; app->loops && i < app->core.loop_count; i++)
@@ -541,6 +547,8 @@ static void stop_loops(cereus_app *app)
     crs_life_end_all(app);
     pass_step(app, CRS_STEP_PASS, step_cancel_all, NULL); /* what those left behind */
     settle(app);
+    crs_dump_close(app);
+    pass_barrier(app);
     if (app->manual)
         return;
     send_step(app, CRS_STEP_PASS, step_end);

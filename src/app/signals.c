@@ -23,6 +23,7 @@ static sigset_t app_signals(void)
     sigaddset(&set, SIGQUIT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     return set;
 }
 
@@ -127,6 +128,9 @@ static bool handle(cereus_app *app, const struct signalfd_siginfo *info)
 {
     int sig = (int)info->ssi_signo;
     switch (sig) {
+    case SIGUSR1:
+        cereus_app_dump(app);
+        return false;
     case SIGHUP:
         if (!hung_up(app)) {
             reload(app);

@@ -408,6 +408,20 @@ static void call_finished(crs_dispatch *d, cereus_session_id session, bool concu
     crs_agent_unpin(agent);
 }
 
+static void note_call(crs_dispatch *d, const crs_method *method, uint64_t began_us)
+{
+    if (CRS_UNLIKELY(!d->stats))
+        return;
+    crs_call_stats *s = &d->stats[method->index];
+    uint64_t took_us = d->loop->now_us - began_us;
+    s->calls++;
+    if (CRS_LIKELY(took_us == 0))
+        return;
+    s->waited++;
+    s->total_us += took_us;
+    s->max_us = CRS_MAX(s->max_us, took_us);
+}
+
 /** A message on its session's loop. What is not on the heap is good until the fiber first waits, so all is taken first.
  */
 static void run_local(crs_fiber *fiber, void *arg)
@@ -419,6 +433,7 @@ static void run_local(crs_fiber *fiber, void *arg)
     cereus_session_id session = call->session;
     uint64_t id = call->id;
     bool answer = call->request, concurrent = call->concurrent;
+    uint64_t began_us = d->loop->now_us;
 
     cereus_ctx ctx;
     crs_ctx_init(&ctx, d, fiber, method->route);
@@ -427,6 +442,7 @@ static void run_local(crs_fiber *fiber, void *arg)
     outcome result = run_call(&ctx, method, call->body, answer, &d->encoded);
     if (answer && id)
         respond(d, session, id, result.body, result.failed);
+    note_call(d, method, began_us);
     crs_ctx_fini(&ctx);
     if (owned)
         free_call(owned);
@@ -466,6 +482,7 @@ static void run_away(crs_fiber *fiber, void *arg)
 {
     crs_call *call = arg;
     crs_dispatch *here = call->here;
+    uint64_t began_us = here->loop->now_us;
     cereus_ctx ctx;
     crs_ctx_init(&ctx, here, fiber, call->method->route);
     cereus_session handle = {
@@ -481,6 +498,7 @@ static void run_away(crs_fiber *fiber, void *arg)
             call->failed = true;
         }
     }
+    note_call(here, call->method, began_us);
     crs_ctx_fini(&ctx);
     call->mail.run = come_back;
     crs_loop_post_reserved(call->origin->loop, &call->mail);
@@ -820,6 +838,14 @@ void crs_dispatch_init(crs_dispatch *d, crs_core *core, crs_loop *loop, crs_fibe
 void crs_dispatch_fini(crs_dispatch *d)
 {
     crs_bytes_fini(&d->encoded);
+    crs_free(d->stats);
+    d->stats = NULL;
+}
+
+cereus_status crs_dispatch_keep_stats(crs_dispatch *d)
+{
+    d->stats = crs_zalloc(CRS_MAX(d->core->registry.method_count, (size_t)1) * sizeof *d->stats);
+    return d->stats ? CEREUS_OK : CEREUS_E_NOMEM;
 }
 
 typedef struct task {

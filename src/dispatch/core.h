@@ -18,6 +18,14 @@ enum { CRS_LOOPS_MAX = 64 };
 typedef struct crs_core crs_core;
 typedef struct crs_call crs_call;
 
+/** How the calls of one method went on one loop, as its clock showed it: of a handler that never waits it sees nothing,
+ * see crs_fibers_holds(). */
+typedef struct crs_call_stats {
+    uint64_t calls;
+    uint64_t waited;           /* of them, those that took time that the clock saw */
+    uint64_t total_us, max_us; /* from start to answer */
+} crs_call_stats;
+
 /** What runs on one loop. Thread: loop, unless said otherwise. */
 typedef struct crs_dispatch {
     crs_core *core;
@@ -28,6 +36,7 @@ typedef struct crs_dispatch {
     crs_mail *waiting, **waiting_tail; /* what waits for a fiber to be free, oldest first */
     crs_bytes encoded;                 /* the body being sent; used between two switches only */
     size_t closing;                    /* sessions whose close callbacks have not ended */
+    crs_call_stats *stats;             /* by the methods' index; NULL: not kept */
 } crs_dispatch;
 
 struct crs_core {
@@ -55,6 +64,8 @@ extern const crs_agent_ops crs_dispatch_agent_ops;
 /** Wire a loop's dispatcher: adds its hook, to be called after the fibers' and before the transport's were added. */
 void crs_dispatch_init(crs_dispatch *d, crs_core *core, crs_loop *loop, crs_fibers *fibers);
 void crs_dispatch_fini(crs_dispatch *d);
+/** Keep crs_call_stats from now on; the registry is complete. CEREUS_E_NOMEM. */
+CEREUS_MUST_USE cereus_status crs_dispatch_keep_stats(crs_dispatch *d);
 
 /** Run mail->run when a fiber can be had: at once, or when one is free. It must start a fiber. */
 void crs_dispatch_when_fiber(crs_dispatch *d, crs_mail *mail);

@@ -132,6 +132,7 @@ cereus_status crs_registry_add(crs_registry *r, const char *name, const cereus_m
         crs_method *m = &s->methods[i];
         m->decl = methods[i];
         m->service = s;
+        m->index = (uint32_t)(r->method_count + i);
         size_t len = strlen(r->server_type) + strlen(name) + strlen(methods[i].name) + 3;
         m->route = crs_malloc(len);
         if (!m->route)
@@ -148,6 +149,7 @@ cereus_status crs_registry_add(crs_registry *r, const char *name, const cereus_m
         tail = &(*tail)->next;
     *tail = s;
     r->service_count++;
+    r->method_count += method_count;
     return CEREUS_OK;
 
 no_memory:

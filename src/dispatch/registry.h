@@ -19,7 +19,8 @@ typedef struct crs_service {
 typedef struct crs_method {
     cereus_method decl;
     const crs_service *service;
-    char *route; /* "type.service.method" */
+    char *route;    /* "type.service.method" */
+    uint32_t index; /* 0.. of all methods */
 } crs_method;
 
 typedef struct crs_hook { /* a function of the game with its pointer, in a list that keeps the order */
@@ -38,6 +39,7 @@ typedef struct crs_registry {
     crs_service *services; /* in the order registered */
     crs_strmap by_route;   /* "service.method" and "type.service.method" -> crs_method */
     size_t service_count;
+    size_t method_count;
     crs_hook *before, *after;
 } crs_registry;
 

@@ -96,6 +96,12 @@ struct crs_fibers {
     crs_list alive;
     bool cancelling;
     crs_fibers_activity activity;
+    const char *held_name;  /* of the last one that ran since `held_since_us` */
+    uint64_t held_since_us; /* as the loop's clock showed it */
+    uint32_t held_count;    /* so many ran since then */
+    uint32_t careful;       /* so often, look at the clock between two fibers */
+    crs_fiber_hold *holds;  /* CRS_HOLDS_MAX; NULL: there was none yet */
+    size_t hold_count;
     slab **slabs;
     size_t slab_count;
     size_t made; /* stacks taken from slabs so far */
@@ -145,11 +151,101 @@ static void fiber_main(transfer from)
     }
 }
 
+/* ---- what holds the loop ----
+ *
+ * The loop looks at its clock before each socket and at the end of each turn. What passed between two looks was spent by
+ * the fibers that ran meanwhile: mostly one, and the time is its own. Where it was long and there were several, the next
+ * ones are told apart by looks in between, which cost something, but only a server that has such handlers. */
+
+enum { CAREFUL_RUNS = 10000 };
+
+/** The place for one called @p name: its own, a free one, or that of the one with the shortest; NULL: none is due. */
+static crs_fiber_hold *find_hold(crs_fibers *fibers, const char *name, uint64_t held_us)
+{
+    crs_fiber_hold *least = NULL;
+    for (size_t i = 0; i < fibers->hold_count; i++) {
+        crs_fiber_hold *h = &fibers->holds[i];
+        if (strncmp(h->name, name, sizeof h->name - 1) == 0)
+            return h;
+        if (!least || h->max_us < least->max_us)
+            least = h;
+    }
+    if (fibers->hold_count < CRS_HOLDS_MAX)
+        least = &fibers->holds[fibers->hold_count++];
+    else if (least->max_us > held_us)
+        return NULL;
+    *least = (crs_fiber_hold){0};
+    snprintf(least->name, sizeof least->name, "%s", name);
+    return least;
+}
+
+static void add_hold(crs_fibers *fibers, uint64_t held_us)
+{
+    if (!fibers->holds && !(fibers->holds = crs_zalloc(CRS_HOLDS_MAX * sizeof *fibers->holds)))
+        return;
+    bool shared = fibers->held_count > 1;
+    if (shared)
+        fibers->careful = CAREFUL_RUNS;
+    crs_fiber_hold *h = find_hold(fibers, fibers->held_name, held_us);
+    if (!h)
+        return;
+    h->count++;
+    h->total_us += held_us;
+    if (held_us > h->max_us) {
+        h->max_us = held_us;
+        h->tag = atomic_load_explicit(&fibers->activity.tag, memory_order_relaxed);
+        h->shared = shared;
+    }
+}
+
+/** The loop has looked at its clock since. */
+static void end_hold(crs_fibers *fibers)
+{
+    uint64_t now_us = fibers->loop->now_us;
+    if (CRS_UNLIKELY(now_us - fibers->held_since_us >= CRS_HOLD_MIN_US) && fibers->held_count)
+        add_hold(fibers, now_us - fibers->held_since_us);
+    fibers->held_since_us = now_us;
+    fibers->held_count = 0;
+}
+
+static inline void begin_hold(crs_fibers *fibers, const char *name)
+{
+    if (CRS_UNLIKELY(fibers->careful) && fibers->held_count) {
+        fibers->careful--;
+        crs_loop_update_now(fibers->loop);
+    }
+    if (fibers->loop->now_us != fibers->held_since_us)
+        end_hold(fibers);
+    fibers->held_name = name;
+    fibers->held_count++;
+}
+
+void crs_fibers_end_turn(crs_fibers *fibers)
+{
+    if (!fibers->held_count)
+        return;
+    crs_loop_update_now(fibers->loop);
+    end_hold(fibers);
+}
+
+const crs_fiber_hold *crs_fibers_holds(const crs_fibers *fibers, size_t *ret_count)
+{
+    *ret_count = fibers->hold_count;
+    return fibers->holds;
+}
+
+size_t crs_fibers_made(const crs_fibers *fibers, size_t *ret_stack_len)
+{
+    *ret_stack_len = fibers->stack_len;
+    return fibers->made;
+}
+
 /** Run @p f until it parks or ends. On the loop's stack only. */
 static void resume(crs_fiber *f)
 {
     crs_fibers *fibers = f->fibers;
     CRS_ASSERT(!fibers->current);
+    begin_hold(fibers, f->name);
     fibers->current = f;
     f->state = FIBER_RUNNING;
     atomic_store_explicit(&fibers->activity.tag, f->tag, memory_order_relaxed);
@@ -192,6 +288,8 @@ static void make_ready(crs_fiber *f)
 static bool run_ready(void *user)
 {
     crs_fibers *fibers = user;
+    if (fibers->held_count)
+        end_hold(fibers); /* what ran on sockets and mail: the loop has looked at its clock behind them */
     crs_list batch; /* those ready now: one that keeps making others ready must not keep the loop from its sockets */
     if (crs_list_empty(&fibers->ready))
         return false;
@@ -248,6 +346,7 @@ crs_fibers *crs_fibers_free(crs_fibers *fibers)
         crs_free(fibers->slabs[i]);
     }
     crs_free(fibers->slabs);
+    crs_free(fibers->holds);
     crs_free(fibers);
     return NULL;
 }

@@ -37,7 +37,7 @@ bool crs_fibers_available(crs_fibers *fibers);
 
 /**
  * Run @p fn on a fiber; on the loop's own stack it runs at once until it waits or ends, else at the end of the turn.
- * @param name  for the overflow message and the watchdog; must stay valid while the fiber lives
+ * @param name  for the overflow message, the watchdog and the holds; must stay valid while the pool lives
  * @return CEREUS_OK; CEREUS_E_FULL: `max` are alive (or no memory for a stack)
  * Thread: loop.
  */
@@ -77,7 +77,7 @@ bool crs_fiber_cancelled(const crs_fiber *fiber);
 void crs_fibers_cancel_all(crs_fibers *fibers);
 /** Those that start from now on are not cancelled, as before cancel_all(). Thread: loop. */
 void crs_fibers_cancel_none(crs_fibers *fibers);
-/** What the fiber runs is called @p name from now on. Must stay valid while it lives. */
+/** What the fiber runs is called @p name from now on. Must stay valid while the pool lives. */
 void crs_fiber_set_name(crs_fiber *fiber, const char *name);
 
 /** What a watchdog on another thread may look at: which fiber runs now, if any, and how many were resumed so far. */
@@ -94,5 +94,25 @@ void crs_fiber_set_tag(crs_fiber *fiber, uint64_t tag);
 crs_fibers_activity *crs_fibers_watch(crs_fibers *fibers);
 /** Has the watchdog flagged what runs now? */
 bool crs_fiber_flagged(const crs_fiber *fiber);
+
+/* -- what holds the loop: kept without a look at the clock for every fiber, from the looks that the loop takes anyhow -- */
+
+enum { CRS_HOLDS_MAX = 64, CRS_HOLD_MIN_US = 1000, CRS_HOLD_NAME_CAP = 100 };
+
+/** Fibers of one name that held the loop for CRS_HOLD_MIN_US or longer without a wait. */
+typedef struct crs_fiber_hold {
+    char name[CRS_HOLD_NAME_CAP]; /* cut */
+    uint64_t count;
+    uint64_t total_us, max_us;
+    uint64_t tag; /* crs_fiber_set_tag() of the longest */
+    bool shared;  /* the longest was that of several fibers that ran between two looks; this was the last of them */
+} crs_fiber_hold;
+
+/** Up to CRS_HOLDS_MAX of them, those with the longest. Thread: loop. */
+const crs_fiber_hold *crs_fibers_holds(const crs_fibers *fibers, size_t *ret_count);
+/** The loop is about to sleep: what ran on fibers ends here. To be called by its last hook. Thread: loop. */
+void crs_fibers_end_turn(crs_fibers *fibers);
+/** Stacks made so far, in use or not, and the bytes of address space that each has. Thread: loop. */
+size_t crs_fibers_made(const crs_fibers *fibers, size_t *ret_stack_len);
 
 #endif

@@ -12,5 +12,7 @@ crs_groups *crs_groups_new(void);
 crs_groups *crs_groups_free(crs_groups *groups);
 /** Delete the groups whose time is over. @p now_ms: the clock of cereus_group_create_ttl(). Thread: any. */
 void crs_groups_expire(crs_groups *groups, uint64_t now_ms);
+/** How many there are. Thread: any. */
+size_t crs_groups_count(crs_groups *groups);
 
 #endif

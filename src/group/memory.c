@@ -378,3 +378,11 @@ cereus_status cereus_group_multicast(cereus_ctx *ctx, const char *frontend_type,
     }
     return deliver(ctx, frontend_type, route, value, ids, picked);
 }
+
+size_t crs_groups_count(crs_groups *groups)
+{
+    pthread_mutex_lock(&groups->mu);
+    size_t count = groups->map.count;
+    pthread_mutex_unlock(&groups->mu);
+    return count;
+}

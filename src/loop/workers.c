@@ -127,3 +127,12 @@ cereus_status crs_workers_submit(crs_workers *w, crs_job *job)
     pthread_mutex_unlock(&w->mu);
     return full ? CEREUS_E_FULL : CEREUS_OK;
 }
+
+size_t crs_workers_waiting(crs_workers *w, size_t *ret_busy)
+{
+    pthread_mutex_lock(&w->mu);
+    size_t waiting = w->waiting;
+    *ret_busy = w->threads - w->idle;
+    pthread_mutex_unlock(&w->mu);
+    return waiting;
+}

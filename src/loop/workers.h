@@ -25,5 +25,7 @@ crs_workers *crs_workers_free(crs_workers *w);
 bool crs_workers_run_waiting(crs_workers *w);
 /** Queue @p job; it belongs to the pool until its `done` runs. @return CEREUS_OK; CEREUS_E_FULL. Thread: any. */
 CEREUS_MUST_USE cereus_status crs_workers_submit(crs_workers *w, crs_job *job);
+/** Jobs that wait, and threads that work. Thread: any. */
+size_t crs_workers_waiting(crs_workers *w, size_t *ret_busy);
 
 #endif

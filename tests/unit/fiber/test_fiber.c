@@ -406,6 +406,91 @@ static void see_no_memory(crs_fiber *fiber, void *arg)
     *(size_t *)arg = crs_fiber_arena(fiber)->used;
 }
 
+/* ---- what holds the loop ---- */
+
+static void hold(crs_fiber *fiber, void *arg)
+{
+    test_loop *t = crs_fiber_loop(fiber)->clock_user;
+    crs_fiber_set_tag(fiber, (uint64_t)(uintptr_t)arg);
+    t->passed_ms += (int64_t)(uintptr_t)arg;
+}
+
+static void run_holding(world *w, const char *name, uintptr_t ms)
+{
+    assert_int_equal(crs_fiber_start(w->fibers, name, hold, (void *)ms), CEREUS_OK);
+}
+
+static void fibers_that_hold_the_loop_are_kept_with_the_longest(void **state)
+{
+    world w;
+    size_t count;
+    world_open(&w);
+    run_holding(&w, "quick", 0);
+    test_settle(&w.t);
+    crs_fibers_holds(w.fibers, &count);
+    assert_int_equal(count, 0);
+    for (uintptr_t ms = 1; ms <= 3; ms++) {
+        run_holding(&w, "slow", 5 - ms);
+        crs_fibers_end_turn(w.fibers);
+        w.t.passed_ms += 1000; /* asleep: nobody's */
+        test_settle(&w.t);
+    }
+    run_holding(&w, "slower", 7);
+    test_settle(&w.t);
+    const crs_fiber_hold *holds = crs_fibers_holds(w.fibers, &count);
+    assert_int_equal(count, 2);
+    assert_string_equal(holds[0].name, "slow");
+    assert_int_equal(holds[0].count, 3);
+    assert_int_equal(holds[0].total_us, 9000);
+    assert_int_equal(holds[0].max_us, 4000);
+    assert_int_equal(holds[0].tag, 4);
+    assert_false(holds[0].shared);
+    assert_string_equal(holds[1].name, "slower");
+    assert_int_equal(holds[1].max_us, 7000);
+    world_close(&w);
+}
+
+static void holds_of_several_are_told_apart_from_the_second_time_on(void **state)
+{
+    world w;
+    size_t count;
+    world_open(&w);
+    for (int i = 0; i < 2; i++) {
+        run_holding(&w, "slow", 5);
+        run_holding(&w, "quick", 0);
+        crs_fibers_end_turn(w.fibers);
+    }
+    const crs_fiber_hold *holds = crs_fibers_holds(w.fibers, &count);
+    assert_int_equal(count, 2);
+    assert_string_equal(holds[0].name, "quick"); /* the last that ran, and it is said so */
+    assert_true(holds[0].shared);
+    assert_int_equal(holds[0].count, 1);
+    assert_string_equal(holds[1].name, "slow");
+    assert_false(holds[1].shared);
+    assert_int_equal(holds[1].max_us, 5000);
+    world_close(&w);
+}
+
+static void the_longest_holds_are_kept_when_there_are_many(void **state)
+{
+    static char names[3 * CRS_HOLDS_MAX][8];
+    world w;
+    size_t count;
+    world_open(&w);
+    for (uintptr_t i = 0; i < CEREUS_COUNT(names); i++) {
+        snprintf(names[i], sizeof names[i], "f%u", (unsigned)i);
+        run_holding(&w, names[i], 1 + i % 100);
+        crs_fibers_end_turn(w.fibers);
+    }
+    const crs_fiber_hold *holds = crs_fibers_holds(w.fibers, &count);
+    assert_int_equal(count, CRS_HOLDS_MAX);
+    uint64_t least = UINT64_MAX;
+    for (size_t i = 0; i < count; i++)
+        least = CRS_MIN(least, holds[i].max_us);
+    assert_int_equal(least, 65 * 1000); /* 100 down to 93 once, 92 down to 65 twice */
+    world_close(&w);
+}
+
 static void request_memory_ends_with_the_fiber(void **state)
 {
     world w;
@@ -524,7 +609,11 @@ TEST_MAIN(cmocka_unit_test(a_fiber_starts_at_once_and_goes_on_at_the_end_of_the_
           cmocka_unit_test(the_reserve_is_for_those_that_others_wait_for),
           cmocka_unit_test(many_fibers_live_at_once_and_their_stacks_are_used_again),
           cmocka_unit_test(fibers_that_wake_one_another_leave_the_loop_its_turns),
-          cmocka_unit_test(what_runs_can_be_watched), cmocka_unit_test(request_memory_ends_with_the_fiber),
+          cmocka_unit_test(what_runs_can_be_watched),
+          cmocka_unit_test(fibers_that_hold_the_loop_are_kept_with_the_longest),
+          cmocka_unit_test(holds_of_several_are_told_apart_from_the_second_time_on),
+          cmocka_unit_test(the_longest_holds_are_kept_when_there_are_many),
+          cmocka_unit_test(request_memory_ends_with_the_fiber),
           cmocka_unit_test(new_and_start_fail_cleanly_without_memory),
           cmocka_unit_test(a_deadline_that_cannot_be_kept_fails_the_wait),
 #ifndef __SANITIZE_ADDRESS__
