@@ -23,6 +23,10 @@ CEREUS_API cereus_session *cereus_session_from_uid(cereus_ctx *ctx, const char *
 /** The bound uid, "" before the bind. Good as long as the handle; on another loop than the session's it is the uid at
  * the time the handle was made, or the one bound through it. */
 CEREUS_API const char *cereus_session_uid(const cereus_session *session);
+/** Is the player connected to another server, which forwarded its message? Then uid and data are those of the time when it
+ * did; bind, push and kick travel there, changes of the data only with cereus_session_push_to_front(), and callbacks, close
+ * and the handshake are the frontend's own. */
+CEREUS_API bool cereus_session_is_remote(const cereus_session *session);
 /** "ip:port" or "[ip]:port" of the client. Good as long as the handle. */
 CEREUS_API const char *cereus_session_remote_addr(const cereus_session *session);
 
@@ -79,6 +83,11 @@ CEREUS_API struct json_t *cereus_session_data(cereus_ctx *ctx, cereus_session *s
 /** Replace all of it; @p object: takes. @return CEREUS_OK; CEREUS_E_GONE; CEREUS_E_INVALID: not an object;
  * CEREUS_E_NOMEM */
 CEREUS_API cereus_status cereus_session_set_data(cereus_ctx *ctx, cereus_session *session, struct json_t *object);
+
+/** On a backend: replace the data of the frontend's session by those of this handle. @return CEREUS_OK;
+ * CEREUS_E_UNSUPPORTED: "frontend session can't push to front"; CEREUS_E_FAILED: what the frontend says; CEREUS_E_TIMEOUT,
+ * CEREUS_E_UNAVAILABLE. May yield. */
+CEREUS_API cereus_status cereus_session_push_to_front(cereus_ctx *ctx, cereus_session *session);
 
 /** What the client sent in its handshake, as {"sys":{...},"user":{...}}, owned by the ctx; NULL: gone. May yield. */
 CEREUS_API struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_session *session);

@@ -47,6 +47,7 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     app->config = cereus_config_new();
     app->groups = crs_groups_new();
     app->core.app = app;
+    app->core.is_frontend = app->frontend;
     app->core.log = &app->log;
     app->core.groups = app->groups;
     app->core.descriptors = crs_descriptors_new();

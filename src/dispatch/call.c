@@ -9,7 +9,7 @@
  *        ├─ home here ─> fiber: decode, before, handler, after, encode ─> respond ─> next in lane
  *        └─ home elsewhere ─> mail ─> fiber there ─> mail back ─> respond ─> next in lane
  */
-#include "dispatch/call.h"
+#include "dispatch/remote.h"
 
 #include <jansson.h>
 #include <protobuf-c/protobuf-c.h>
@@ -121,9 +121,9 @@ static void clear_value(cereus_value *v, cereus_shape shape)
     v->json = NULL;
 }
 
-static cereus_status decode_argument(cereus_ctx *ctx, const cereus_method *m, cereus_slice body, cereus_value *ret_in)
+static cereus_status decode_argument(cereus_ctx *ctx, const cereus_serializer *serializer, const cereus_method *m,
+                                     cereus_slice body, cereus_value *ret_in)
 {
-    crs_core *core = ctx->dispatch->core;
     clear_value(ret_in, m->in);
     switch (m->in) {
     case CEREUS_NOTHING:
@@ -141,7 +141,7 @@ static cereus_status decode_argument(cereus_ctx *ctx, const cereus_method *m, ce
     case CEREUS_MESSAGE: {
         cereus_error err; /* 500 bytes: not cleared for every message */
         err.msg[0] = '\0';
-        cereus_status st = core->serializer->decode(m->in_type, body, arena_alloc, ctx->arena, &ret_in->message, &err);
+        cereus_status st = serializer->decode(m->in_type, body, arena_alloc, ctx->arena, &ret_in->message, &err);
         if (st)
             return bad_body(ctx, st, err.msg);
         break;
@@ -190,13 +190,13 @@ static cereus_status prepare_result(cereus_ctx *ctx, const cereus_method *m, cer
     return CEREUS_OK;
 }
 
-/** Argument, pipelines, handler. CEREUS_OK: *out is the result, if the method has one. */
-static cereus_status run_handler(cereus_ctx *ctx, const crs_method *method, cereus_slice body, cereus_value *out)
+cereus_status crs_run_handler(cereus_ctx *ctx, const crs_registry *r, const cereus_serializer *serializer,
+                              const crs_method *method, cereus_slice body, cereus_value *out)
 {
-    const crs_registry *r = &ctx->dispatch->core->registry;
     const cereus_method *m = &method->decl;
     cereus_value in;
-    CEREUS_TRY(decode_argument(ctx, m, body, &in));
+    clear_value(out, CEREUS_NOTHING);
+    CEREUS_TRY(decode_argument(ctx, serializer, m, body, &in));
     CEREUS_TRY(prepare_result(ctx, m, out));
     for (const crs_hook *h = r->before; h; h = h->next)
         CEREUS_TRY(h->fn.before(ctx, &in, h->user));
@@ -204,6 +204,26 @@ static cereus_status run_handler(cereus_ctx *ctx, const crs_method *method, cere
     for (const crs_hook *h = r->after; h; h = h->next)
         st = h->fn.after(ctx, out, st, h->user);
     return st;
+}
+
+cereus_status crs_encode_result(cereus_ctx *ctx, const cereus_serializer *serializer, const cereus_value *out,
+                                crs_bytes *encoded, cereus_slice *ret_body)
+{
+    cereus_error err;
+    err.status = CEREUS_OK;
+    if (is_nothing(out))
+        return crs_ctx_error(ctx, CEREUS_E_STATE, "PIT-000", "reply must not be null");
+    if (out->shape == CEREUS_RAW) {
+        *ret_body = out->raw;
+        return CEREUS_OK;
+    }
+    cereus_status st = crs_value_encode(serializer, out, encoded, &err);
+    if (st) {
+        const char *text = crs_arena_printf(ctx->arena, "%s", err.status ? err.msg : cereus_status_text(st));
+        return crs_ctx_error(ctx, st, st == CEREUS_E_INVALID ? "PIT-000" : "PIT-500", text ? text : "");
+    }
+    *ret_body = crs_bytes_slice(encoded);
+    return CEREUS_OK;
 }
 
 /** What came of a message: what the client is to get, and whether that is an error payload. */
@@ -217,25 +237,17 @@ static outcome run_call(cereus_ctx *ctx, const crs_method *method, cereus_slice 
 {
     crs_core *core = ctx->dispatch->core;
     cereus_value out;
-    clear_value(&out, CEREUS_NOTHING);
     crs_fiber_set_tag(ctx->fiber, ctx->session->id);
-    cereus_status st = run_handler(ctx, method, body, &out);
+    cereus_status st = crs_run_handler(ctx, &core->registry, core->serializer, method, body, &out);
     if (CRS_UNLIKELY(crs_fiber_flagged(ctx->fiber)))
         crs_log_warn(core->log, "handler that held its loop has ended", CRS_STR("route", ctx->route),
                      CRS_STR("uid", cereus_session_uid(ctx->session)), CRS_UINT("session", ctx->session->id));
     if (CRS_LIKELY(st == CEREUS_OK && out.shape == CEREUS_RAW && out.raw.data))
         return (outcome){.body = out.raw};
     encoded->len = 0; /* only now: others may have used it while the handler waited */
-    if (st == CEREUS_OK && answer) {
-        cereus_error err;
-        err.status = CEREUS_OK;
-        if (is_nothing(&out)) {
-            st = crs_ctx_error(ctx, CEREUS_E_STATE, "PIT-000", "reply must not be null");
-        } else if ((st = crs_value_encode(core->serializer, &out, encoded, &err))) {
-            const char *text = crs_arena_printf(ctx->arena, "%s", err.status ? err.msg : cereus_status_text(st));
-            st = crs_ctx_error(ctx, st, st == CEREUS_E_INVALID ? "PIT-000" : "PIT-500", text ? text : "");
-        }
-    }
+    cereus_slice unused;
+    if (st == CEREUS_OK && answer)
+        st = crs_encode_result(ctx, core->serializer, &out, encoded, &unused);
     if (out.shape == CEREUS_JSON)
         json_decref(out.json);
     if (st != CEREUS_OK) {
@@ -313,8 +325,8 @@ static void lane_clear(crs_agent *agent)
 /** Should this client be read at all? */
 static crs_input pressure(crs_dispatch *d, crs_agent *agent)
 {
-    bool full =
-        agent->lane_count + agent->concurrent >= d->core->inbox_messages || agent->lane_bytes >= d->core->inbox_bytes;
+    bool full = agent->lane_count + agent->concurrent + agent->forwarding >= d->core->inbox_messages ||
+                agent->lane_bytes >= d->core->inbox_bytes;
     if (full)
         CRS_COUNT(&d->loop->counters, inbox_full);
     return full || crs_agent_clogged(agent) ? CRS_INPUT_PAUSE : CRS_INPUT_MORE;
@@ -323,7 +335,7 @@ static crs_input pressure(crs_dispatch *d, crs_agent *agent)
 static void relieve(crs_dispatch *d, crs_agent *agent)
 {
     if (agent->conn && crs_conn_paused(agent->conn) && !crs_agent_clogged(agent) &&
-        agent->lane_count + agent->concurrent <= d->core->inbox_messages / 2 &&
+        agent->lane_count + agent->concurrent + agent->forwarding <= d->core->inbox_messages / 2 &&
         agent->lane_bytes <= d->core->inbox_bytes / 2)
         crs_agent_resume(agent);
 }
@@ -549,7 +561,7 @@ static void refuse(crs_dispatch *d, crs_agent *agent, const crs_message *msg);
 static crs_call *lane_next(crs_dispatch *d, crs_agent *agent)
 {
     crs_call *call;
-    while ((call = lane_pop(agent)) && !call->method) {
+    while ((call = lane_pop(agent)) && !call->method && !call->forward) {
         crs_message msg = {
             .type = call->request ? CRS_MESSAGE_REQUEST : CRS_MESSAGE_NOTIFY, .id = call->id, .route = call->body};
         refuse(d, agent, &msg);
@@ -558,12 +570,99 @@ static crs_call *lane_next(crs_dispatch *d, crs_agent *agent)
     return call;
 }
 
+/* ---- to another server ---- */
+
+/** A client's message that is to be forwarded: all of it in one block. */
+static crs_call *make_forward(crs_dispatch *d, const crs_agent *agent, const crs_message *msg)
+{
+    crs_call *call = crs_malloc(sizeof *call + msg->body.len + msg->route.len);
+    if (!call)
+        return NULL;
+    *call = (crs_call){
+        .origin = d,
+        .session = agent->id,
+        .id = msg->id,
+        .request = msg->type == CRS_MESSAGE_REQUEST,
+        .concurrent = d->core->all_concurrent,
+        .on_heap = true,
+        .forward = true,
+    };
+    crs_bytes_init(&call->result, CRS_PACKET_BODY_MAX + 1);
+    uint8_t *at = (uint8_t *)(call + 1);
+    if (msg->body.len)
+        memcpy(at, msg->body.data, msg->body.len);
+    call->body = cereus_slice_of(at, msg->body.len);
+    call->route = cereus_slice_of(memcpy(at + msg->body.len, msg->route.data, msg->route.len), msg->route.len);
+    return call;
+}
+
+static cereus_slice type_of_route(cereus_slice route)
+{
+    const uint8_t *dot = memchr(route.data, '.', route.len);
+    return cereus_slice_of(route.data, dot ? (size_t)(dot - route.data) : route.len);
+}
+
+static void start_forward(crs_dispatch *d, crs_agent *agent, crs_call *call)
+{
+    hold_lane(agent, call->concurrent);
+    if (!call->concurrent)
+        agent->forwarding++;
+    CRS_COUNT(&d->loop->counters, forwarded);
+    d->core->cluster->forward(d, agent, call, type_of_route(call->route));
+}
+
+void crs_forward_finished(crs_call *call, bool failed, cereus_slice body, const crs_error_view *error)
+{
+    crs_dispatch *d = call->origin;
+    cereus_session_id session = call->session;
+    bool concurrent = call->concurrent;
+    if (call->request && call->id && !failed) {
+        respond(d, session, call->id, body, false);
+    } else if (call->request && call->id) {
+        d->encoded.len = 0;
+        cereus_slice code = error->code.len ? error->code : cereus_slice_str("PIT-000");
+        if (d->core->serializer->encode_error(code, error->msg, error->meta_keys, error->meta_values, error->meta_count,
+                                              write_bytes, &d->encoded) == CEREUS_OK)
+            respond(d, session, call->id, crs_bytes_slice(&d->encoded), true);
+    }
+    free_call(call);
+    crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), session);
+    if (agent && !concurrent && --agent->forwarding > 0)
+        relieve(d, agent); /* others are still out: the lane stays held */
+    else if (agent)
+        call_finished(d, session, concurrent);
+}
+
+/** A message for another server type. */
+static crs_input on_foreign(crs_dispatch *d, crs_agent *agent, const crs_message *msg)
+{
+    crs_call *call = make_forward(d, agent, msg);
+    if (!call) {
+        crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+        return CRS_INPUT_MORE;
+    }
+    bool idle = !agent->running && !agent->lane_head;
+    bool follows =
+        agent->forwarding && !agent->lane_head && d->core->cluster->may_follow(d, agent, type_of_route(call->route));
+    if (call->concurrent || idle || follows) {
+        start_forward(d, agent, call);
+    } else {
+        lane_push(agent, call);
+        go_on(d, agent);
+    }
+    return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
+}
+
 /** Run the oldest message that waits in the lane of @p agent. */
 static void start_next(crs_dispatch *d, crs_agent *agent)
 {
     crs_call *call = lane_next(d, agent);
     if (!call)
         return;
+    if (call->forward) {
+        start_forward(d, agent, call);
+        return;
+    }
     hold_lane(agent, false);
     uint32_t home = home_of(d, agent, call->method, call->body);
     if (home != d->loop->index) {
@@ -648,6 +747,9 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
     else
         CRS_COUNT(&d->loop->counters, notifies);
     const crs_method *method = crs_registry_find(&d->core->registry, msg->route);
+    cereus_slice type;
+    if (!method && d->core->cluster && crs_registry_explain(&d->core->registry, msg->route, &type) == CRS_ROUTE_FOREIGN)
+        return on_foreign(d, agent, msg);
     bool concurrent = d->core->all_concurrent || (method && (method->decl.flags & CEREUS_CONCURRENT));
     bool refused = !method || (request && method->decl.out == CEREUS_NOTHING);
     bool waits = !concurrent && (agent->running || agent->lane_head); /* the lane may wait for the client to read */
@@ -776,6 +878,8 @@ static void on_closed(crs_agent *agent, crs_close_reason reason)
     CRS_UNUSED(reason);
     crs_dispatch *d = crs_frontend_user(agent->frontend);
     lane_clear(agent);
+    if (agent->uid && !agent->binding && d->core->cluster)
+        d->core->cluster->user_gone(d, agent->uid);
     if (!agent->close_hooks && !d->core->on_close) {
         crs_agent_free(agent);
         return;

@@ -20,12 +20,25 @@ struct crs_call {
     uint64_t id; /* of a request that wants an answer; 0: a notify, or a request without an id */
     bool request;
     bool concurrent;
-    bool on_heap;      /* else it is on the stack of who started it */
-    bool failed;       /* result is an error payload */
-    crs_bytes result;  /* of a call on another loop */
-    char *uid, *addr;  /* of a call on another loop; part of this block */
-    cereus_slice body; /* borrowed, or part of this block */
+    bool on_heap;       /* else it is on the stack of who started it */
+    bool failed;        /* result is an error payload */
+    bool forward;       /* to another server: route is set, method is not */
+    crs_bytes result;   /* of a call on another loop */
+    char *uid, *addr;   /* of a call on another loop; part of this block */
+    cereus_slice body;  /* borrowed, or part of this block */
+    cereus_slice route; /* of a forwarded one; part of this block */
+    void *cluster;      /* the cluster's */
 };
+
+/**
+ * Argument, pipelines, handler, on the current fiber.
+ * @param ret_out  always set; CEREUS_OK: it is the result, if the method has one. A json in it is the caller's to drop
+ */
+cereus_status crs_run_handler(cereus_ctx *ctx, const crs_registry *r, const cereus_serializer *serializer,
+                              const crs_method *method, cereus_slice body, cereus_value *ret_out);
+/** Encode a result that must not be nothing; raw ones are not copied. The error of a failure is kept in the ctx. */
+cereus_status crs_encode_result(cereus_ctx *ctx, const cereus_serializer *serializer, const cereus_value *out,
+                                crs_bytes *encoded, cereus_slice *ret_body);
 
 /**
  * A peer's JSON as a value of jansson. Integers beyond 64 bits become reals, as all numbers are for Pitaya; what nests too

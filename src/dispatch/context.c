@@ -12,6 +12,8 @@ void crs_ctx_init(cereus_ctx *ctx, crs_dispatch *d, crs_fiber *fiber, const char
     ctx->session = NULL;
     ctx->route = route;
     ctx->deadline_us = UINT64_MAX;
+    ctx->metadata = (cereus_slice){0};
+    ctx->propagated = NULL;
     ctx->kept = NULL;
     ctx->error_status = CEREUS_OK;
     ctx->meta_keys = NULL;

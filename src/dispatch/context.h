@@ -10,8 +10,9 @@ enum { CRS_ERROR_META_MAX = 32 };
 struct cereus_session {
     crs_core *core;
     cereus_session_id id;
-    cereus_ctx *ctx;  /* whose memory it uses; NULL: uid and addr are set and it is not called with */
-    crs_agent *ended; /* in close callbacks: the agent that no look-up finds any more */
+    cereus_ctx *ctx;                   /* whose memory it uses; NULL: uid and addr are set and it is not called with */
+    struct crs_remote_session *remote; /* it lives on another server: none of the others is set but ctx, uid and addr */
+    crs_agent *ended;                  /* in close callbacks: the agent that no look-up finds any more */
     const char *uid;
     const char *addr;
 };
@@ -27,7 +28,9 @@ struct cereus_ctx {
     crs_arena *arena;
     cereus_session *session; /* NULL: none */
     const char *route;
-    uint64_t deadline_us; /* loop time; UINT64_MAX: none */
+    cereus_slice metadata;     /* the propagated context as it came; nothing: the call did not come from a server */
+    struct json_t *propagated; /* the same as an object, when it has been asked for; kept by the ctx */
+    uint64_t deadline_us;      /* loop time; UINT64_MAX: none */
     crs_kept_json *kept;
     cereus_status error_status; /* CEREUS_OK: no error is stored */
     cereus_slice error_code;    /* data NULL: no code of its own */

@@ -42,6 +42,11 @@ typedef struct crs_dispatch {
 struct crs_core {
     cereus_app *app;
     crs_registry registry;
+    crs_registry remotes; /* what other servers may call */
+    bool is_frontend;
+    const struct crs_cluster_ops *cluster; /* NULL: standalone */
+    bool unique; /* who binds an uid that another session has here kicks that; else it is closed without a word */
+    void *cluster_user;
     crs_descriptors *descriptors;
     crs_rules *rules;
     char *docs_text; /* for the documentation route; NULL: there is none, or not started */

@@ -3,6 +3,8 @@
  */
 #include "dispatch/push.h"
 
+#include "dispatch/remote.h"
+
 cereus_status crs_push_body(cereus_ctx *ctx, const cereus_value *value, cereus_slice *ret_body)
 {
     crs_dispatch *d = ctx->dispatch;
@@ -105,6 +107,19 @@ size_t crs_push_to_many(cereus_ctx *ctx, const crs_frame *frame, const cereus_se
     return failed;
 }
 
+/** What is not here, the cluster may reach. Returns how many of them failed. */
+static size_t push_elsewhere(cereus_ctx *ctx, const char *type, cereus_slice route, cereus_slice body,
+                             const char *const *uids, bool *failed, size_t count)
+{
+    const crs_core *core = ctx->dispatch->core;
+    bool *want = crs_arena_alloc(ctx->arena, count * sizeof *want + 1);
+    if (!want)
+        return count;
+    memcpy(want, failed, count * sizeof *want);
+    return core->cluster->push_to_users(ctx, type && *type ? type : core->registry.server_type, route, body, uids, want,
+                                        count, failed);
+}
+
 /** May this server reach users of that type? */
 static bool our_type(cereus_ctx *ctx, const char *frontend_type)
 {
@@ -124,50 +139,85 @@ static size_t report_failed(const char *const *uids, const bool *failed, size_t 
     return n;
 }
 
+static cereus_status users_failed(cereus_ctx *ctx, size_t failed, const char *text)
+{
+    return failed ? crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000", text) : CEREUS_OK;
+}
+
+/** Does the call say too little to know where users are? */
+static bool no_frontend_type(const cereus_ctx *ctx, const char *frontend_type)
+{
+    const crs_core *core = ctx->dispatch->core;
+    return core->cluster && !core->is_frontend && !(frontend_type && *frontend_type);
+}
+
+static cereus_status refuse_all(cereus_ctx *ctx, const char *const *uids, size_t count, const char **ret_failed,
+                                size_t *ret_failed_count)
+{
+    for (size_t i = 0; ret_failed && i < count; i++)
+        ret_failed[i] = uids[i];
+    if (ret_failed_count)
+        *ret_failed_count = count;
+    return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000",
+                         "for using SendPushToUsers from a backend server you have to specify a valid frontendType");
+}
+
 cereus_status cereus_push_to_users(cereus_ctx *ctx, const char *route, cereus_value value, const char *const *uids,
                                    size_t uid_count, const char *frontend_type, const char **ret_failed,
                                    size_t *ret_failed_count)
 {
     crs_dispatch *d = ctx->dispatch;
     cereus_slice body;
-    crs_frame frame;
-    size_t failed_count = 0;
     bool *failed = crs_arena_zalloc(ctx->arena, uid_count * sizeof *failed + 1);
     cereus_session_id *ids = crs_arena_alloc(ctx->arena, uid_count * sizeof *ids + 1);
     if (!failed || !ids)
         return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
     CEREUS_TRY(crs_push_body(ctx, &value, &body));
-    CEREUS_TRY(crs_frontend_make_push(d->frontend, cereus_slice_str(route), body, &frame));
+    if (no_frontend_type(ctx, frontend_type))
+        return refuse_all(ctx, uids, uid_count, ret_failed, ret_failed_count);
     bool ours = our_type(ctx, frontend_type);
-    for (size_t i = 0; i < uid_count; i++)
+    size_t here = 0;
+    for (size_t i = 0; i < uid_count; i++) {
         ids[i] = ours ? crs_uid_find(d->core->uids, cereus_slice_str(uids[i])) : 0;
-    failed_count = crs_push_to_many(ctx, &frame, ids, uid_count, failed);
-    crs_buf_unref(frame.buf);
+        here += ids[i] != 0;
+    }
+    size_t failed_count = uid_count;
+    memset(failed, true, uid_count);
+    if (here || !d->core->cluster) {
+        crs_frame frame;
+        CEREUS_TRY(crs_frontend_make_push(d->frontend, cereus_slice_str(route), body, &frame));
+        failed_count = crs_push_to_many(ctx, &frame, ids, uid_count, failed);
+        crs_buf_unref(frame.buf);
+    }
+    if (failed_count && d->core->cluster)
+        failed_count = push_elsewhere(ctx, frontend_type, cereus_slice_str(route), body, uids, failed, uid_count);
     report_failed(uids, failed, uid_count, ret_failed);
     if (ret_failed_count)
         *ret_failed_count = failed_count;
-    if (failed_count)
-        return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000",
-                             "failed to push message to users, check array with failed uids");
-    return CEREUS_OK;
+    return users_failed(ctx, failed_count, "failed to push message to users, check array with failed uids");
 }
 
 cereus_status cereus_kick_users(cereus_ctx *ctx, const char *const *uids, size_t uid_count, const char *frontend_type,
                                 const char **ret_failed, size_t *ret_failed_count)
 {
-    CRS_UNUSED(frontend_type); /* a session of this server is kicked whatever the type (behaviour.md 16) */
+    const crs_core *core = ctx->dispatch->core;
+    bool *failed = crs_arena_zalloc(ctx->arena, 2 * uid_count * sizeof *failed + 1), *want = failed + uid_count;
+    if (!failed)
+        return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
     size_t failed_count = 0;
-    for (size_t i = 0; i < uid_count; i++) {
+    for (size_t i = 0; i < uid_count; i++) { /* a session of this server whatever the type (behaviour.md 16) */
         cereus_session *s = cereus_session_from_uid(ctx, uids[i]);
-        if (s && cereus_session_kick(ctx, s) == CEREUS_OK)
-            continue;
-        if (ret_failed)
-            ret_failed[failed_count] = uids[i];
-        failed_count++;
+        want[i] = failed[i] = !(s && cereus_session_kick(ctx, s) == CEREUS_OK);
+        failed_count += failed[i];
     }
+    if (failed_count && no_frontend_type(ctx, frontend_type))
+        return refuse_all(ctx, uids, uid_count, ret_failed, ret_failed_count);
+    if (failed_count && core->cluster)
+        failed_count =
+            core->cluster->kick_users(ctx, frontend_type && *frontend_type ? frontend_type : core->registry.server_type,
+                                      uids, want, uid_count, failed);
+    report_failed(uids, failed, uid_count, ret_failed);
     if (ret_failed_count)
         *ret_failed_count = failed_count;
-    if (failed_count)
-        return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000", "failed to kick users, check array with failed uids");
-    return CEREUS_OK;
+    return users_failed(ctx, failed_count, "failed to kick users, check array with failed uids");
 }

@@ -9,6 +9,7 @@
 
 #include "dispatch/call.h"
 #include "dispatch/push.h"
+#include "dispatch/remote.h"
 
 enum { UID_LEN_MAX = 255 };
 
@@ -88,6 +89,16 @@ cereus_session_id cereus_session_get_id(const cereus_session *session)
     return session->id;
 }
 
+bool cereus_session_is_remote(const cereus_session *session)
+{
+    return session->remote;
+}
+
+static cereus_status not_on_backend(cereus_ctx *ctx, const char *text)
+{
+    return crs_ctx_error(ctx, CEREUS_E_UNSUPPORTED, "PIT-000", text);
+}
+
 cereus_session *cereus_session_from_id(cereus_ctx *ctx, cereus_session_id id)
 {
     if (crs_session_id_loop(id) >= ctx->dispatch->core->loop_count)
@@ -142,6 +153,8 @@ static void learn_identity(cereus_session *s)
 
 const char *cereus_session_uid(const cereus_session *session)
 {
+    if (session->remote)
+        return session->remote->uid;
     if (session->uid && session->uid[0])
         return session->uid;
     const crs_agent *agent = crs_session_agent(session);
@@ -173,7 +186,8 @@ static cereus_status run_bind_hooks(cereus_ctx *ctx, const crs_hook *h)
 {
     for (; h; h = h->next) {
         CEREUS_TRY(((cereus_bind_fn *)h->fn.any)(ctx, h->user));
-        if (!crs_session_agent(ctx->session)) /* it waited; close callbacks have run, none may undo what comes now */
+        if (!ctx->session->remote &&
+            !crs_session_agent(ctx->session)) /* it waited; close callbacks have run, none may undo what comes now */
             return CEREUS_E_GONE;
     }
     return CEREUS_OK;
@@ -204,6 +218,15 @@ static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
     if (!agent)
         return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe"); /* closing took the uid along */
     cereus_session_id old = 0;
+    bool announced = !st && core->cluster;
+    if (announced) {
+        st = core->cluster->user_bound(ctx, uid);
+        agent = crs_session_agent(ctx->session);
+        if (!agent) {
+            core->cluster->user_gone(d, uid);
+            return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
+        }
+    }
     if (!st) {
         if ((st = crs_uid_claim(core->uids, cereus_slice_str(uid), agent->id, &old)))
             crs_ctx_error(ctx, st, "PIT-500", "out of memory");
@@ -214,12 +237,14 @@ static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
             close_replaced(d, old);
         st = run_bind_hooks(ctx, core->on_after_bind);
         agent = crs_session_agent(ctx->session);
-        if (!agent)
+        if (!agent) /* the close has told the cluster */
             return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
         if (st)
             crs_uid_release(core->uids, cereus_slice_str(uid), agent->id);
     }
     agent->binding = false;
+    if (st && announced)
+        core->cluster->user_gone(d, uid);
     if (st) {
         crs_free(agent->uid);
         agent->uid = NULL;
@@ -249,16 +274,17 @@ static void close_arrives(crs_loop *loop, crs_mail *mail)
 static void close_replaced(crs_dispatch *d, cereus_session_id old)
 {
     crs_dispatch *to = d->core->loops[crs_session_id_loop(old)];
+    crs_close_reason reason = d->core->unique ? CRS_CLOSE_KICKED : CRS_CLOSE_REPLACED;
     if (to == d) {
         crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), old);
         if (agent)
-            crs_agent_close(agent, CRS_CLOSE_REPLACED);
+            crs_agent_close(agent, reason);
         return;
     }
     close_mail *c = crs_malloc(sizeof *c);
     if (!c)
         return; /* the old one stays open without its uid */
-    *c = (close_mail){.mail = {.run = close_arrives}, .to = to, .session = old, .reason = CRS_CLOSE_REPLACED};
+    *c = (close_mail){.mail = {.run = close_arrives}, .to = to, .session = old, .reason = reason};
     crs_loop_post_reserved(to->loop, &c->mail); /* one per bind */
 }
 
@@ -296,9 +322,52 @@ static void bind_arrives(crs_loop *loop, crs_mail *mail)
     crs_loop_post_reserved(r->from->loop, &r->mail);
 }
 
+/** A backend's bind: its own callbacks around what the frontend does, as behaviour.md 15.4 has it. */
+static cereus_status bind_remote(cereus_ctx *ctx, cereus_session *session, const char *uid)
+{
+    crs_remote_session *s = session->remote;
+    crs_core *core = ctx->dispatch->core;
+    size_t len = strlen(uid);
+    if (len == 0 || len > UID_LEN_MAX)
+        return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "illegal uid");
+    if (s->uid[0])
+        return crs_ctx_error(ctx, CEREUS_E_BOUND, "PIT-000", "session is already bound to an uid");
+    const char *copy = crs_arena_strndup(ctx->arena, uid, len);
+    if (!copy)
+        return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
+    cereus_session *was = ctx->session;
+    ctx->session = session;
+    s->uid = copy;
+    cereus_status st = run_bind_hooks(ctx, core->on_bind);
+    if (!st)
+        st = core->cluster->bind(ctx, s, uid);
+    if (!st)
+        st = run_bind_hooks(ctx, core->on_after_bind);
+    if (st)
+        s->uid = "";
+    ctx->session = was;
+    return st;
+}
+
+cereus_status cereus_session_push_to_front(cereus_ctx *ctx, cereus_session *session)
+{
+    if (!session->remote)
+        return not_on_backend(ctx, "frontend session can't push to front");
+    crs_bytes text;
+    crs_bytes_init(&text, CRS_PACKET_BODY_MAX);
+    const json_t *data = crs_remote_data(session->remote);
+    cereus_status st = data ? crs_json_text(data, &text) : CEREUS_E_NOMEM;
+    if (!st)
+        st = ctx->dispatch->core->cluster->push_to_front(ctx, session->remote, crs_bytes_slice(&text));
+    crs_bytes_fini(&text);
+    return st;
+}
+
 cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *session, const char *uid)
 {
     cereus_status st;
+    if (session->remote)
+        return bind_remote(ctx, session, uid);
     if (crs_session_is_local(session)) {
         cereus_session *was = ctx->session;
         ctx->session = session; /* the callbacks find the one that is being bound */
@@ -327,6 +396,8 @@ cereus_status cereus_session_push(cereus_ctx *ctx, cereus_session *session, cons
     crs_dispatch *d = ctx->dispatch;
     cereus_slice body;
     CEREUS_TRY(crs_push_body(ctx, &value, &body));
+    if (session->remote)
+        return d->core->cluster->push(ctx, session->remote, cereus_slice_str(route), body);
     if (crs_session_is_local(session)) {
         crs_agent *agent = session->ended ? NULL : crs_session_agent(session);
         return agent ? crs_agent_push(agent, cereus_slice_str(route), body)
@@ -350,12 +421,16 @@ static cereus_status close_agent(crs_agent *agent, void *arg)
 cereus_status cereus_session_kick(cereus_ctx *ctx, cereus_session *session)
 {
     crs_close_reason reason = CRS_CLOSE_KICKED;
+    if (session->remote)
+        return ctx->dispatch->core->cluster->kick(ctx, session->remote);
     return on_session(ctx, session, close_agent, &reason);
 }
 
 cereus_status cereus_session_close(cereus_ctx *ctx, cereus_session *session)
 {
     crs_close_reason reason = CRS_CLOSE_CLOSED;
+    if (session->remote) /* F-05: Pitaya does nothing here but spoil its count */
+        return not_on_backend(ctx, "a backend cannot close a session, kick it");
     return on_session(ctx, session, close_agent, &reason);
 }
 
@@ -375,6 +450,8 @@ static cereus_status add_close_hook(crs_agent *agent, void *arg)
 cereus_status cereus_session_on_close(cereus_ctx *ctx, cereus_session *session, cereus_session_close_fn *fn, void *user)
 {
     crs_close_hook hook = {.fn = (void (*)(void))fn, .user = user};
+    if (session->remote)
+        return not_on_backend(ctx, "onclose callbacks are not allowed on backend servers");
     return on_session(ctx, session, add_close_hook, &hook);
 }
 
@@ -391,6 +468,48 @@ static json_t *data_of(crs_agent *agent)
     return agent->data;
 }
 
+static void data_changed(crs_agent *agent)
+{
+    crs_free(agent->data_text);
+    agent->data_text = NULL;
+}
+
+cereus_slice crs_session_data_text(crs_agent *agent)
+{
+    if (!agent->data)
+        return cereus_slice_str(!agent->handshake  ? "{}"
+                                : agent->peer.ipv6 ? "{\"ipversion\":\"ipv6\"}"
+                                                   : "{\"ipversion\":\"ipv4\"}");
+    if (!agent->data_text) {
+        crs_bytes text;
+        crs_bytes_init(&text, CRS_PACKET_BODY_MAX);
+        if (crs_json_text(agent->data, &text) == CEREUS_OK && crs_bytes_append_byte(&text, '\0') == CEREUS_OK)
+            agent->data_text = (char *)text.data; /* taken over */
+        else
+            crs_bytes_fini(&text);
+    }
+    return cereus_slice_str(agent->data_text ? agent->data_text : "{}");
+}
+
+void crs_session_data_set(crs_agent *agent, json_t *object)
+{
+    json_decref(agent->data);
+    agent->data = object;
+    data_changed(agent);
+}
+
+json_t *crs_remote_data(crs_remote_session *s)
+{
+    json_error_t err;
+    if (!s->data && s->text.len)
+        s->data = crs_json_parse(s->text, 0, &err);
+    if (!json_is_object(s->data)) { /* null, or nothing */
+        json_decref(s->data);
+        s->data = json_object();
+    }
+    return s->data;
+}
+
 typedef struct data_access {
     const char *key;
     json_t *value; /* in: given away on success. out: a copy */
@@ -405,6 +524,7 @@ static cereus_status set_value(crs_agent *agent, void *arg)
     if (!data)
         return CEREUS_E_NOMEM;
     json_t *value = a->value;
+    data_changed(agent);
     a->value = NULL; /* moved, not shared: a value is one loop's at a time */
     return json_object_set_new(data, a->key, value) == 0 ? CEREUS_OK : CEREUS_E_NOMEM;
 }
@@ -424,6 +544,7 @@ static cereus_status remove_value(crs_agent *agent, void *arg)
     if (!agent)
         return CEREUS_E_GONE;
     json_object_del(data_of(agent), a->key);
+    data_changed(agent);
     return CEREUS_OK;
 }
 
@@ -432,8 +553,7 @@ static cereus_status replace_data(crs_agent *agent, void *arg)
     data_access *a = arg;
     if (!agent)
         return CEREUS_E_GONE;
-    json_decref(agent->data);
-    agent->data = a->value;
+    crs_session_data_set(agent, a->value);
     a->value = NULL; /* moved */
     return CEREUS_OK;
 }
@@ -445,6 +565,10 @@ cereus_status cereus_session_set(cereus_ctx *ctx, cereus_session *session, const
     /* a copy: the game may go on using what it holds of the value, on its own thread */
     data_access a = {.key = key, .value = json_deep_copy(value)};
     json_decref(value);
+    if (session->remote) {
+        json_t *data = crs_remote_data(session->remote);
+        return data && a.value && json_object_set_new(data, key, a.value) == 0 ? CEREUS_OK : CEREUS_E_NOMEM;
+    }
     cereus_status st = a.value ? on_session(ctx, session, set_value, &a) : CEREUS_E_NOMEM;
     json_decref(a.value);
     return st;
@@ -453,6 +577,10 @@ cereus_status cereus_session_set(cereus_ctx *ctx, cereus_session *session, const
 struct json_t *cereus_session_get(cereus_ctx *ctx, cereus_session *session, const char *key)
 {
     data_access a = {.key = key};
+    if (session->remote) {
+        json_t *data = crs_remote_data(session->remote);
+        return cereus_ctx_keep(ctx, json_deep_copy(key ? json_object_get(data, key) : data));
+    }
     if (on_session(ctx, session, get_value, &a) != CEREUS_OK)
         return NULL;
     return cereus_ctx_keep(ctx, a.value);
@@ -487,6 +615,10 @@ const char *cereus_session_get_text(cereus_ctx *ctx, cereus_session *session, co
 cereus_status cereus_session_remove(cereus_ctx *ctx, cereus_session *session, const char *key)
 {
     data_access a = {.key = key};
+    if (session->remote) {
+        json_object_del(crs_remote_data(session->remote), key);
+        return CEREUS_OK;
+    }
     return on_session(ctx, session, remove_value, &a);
 }
 
@@ -495,6 +627,11 @@ cereus_status cereus_session_set_data(cereus_ctx *ctx, cereus_session *session, 
     data_access a = {.value = json_deep_copy(object)};
     cereus_status st = json_is_object(object) ? CEREUS_OK : CEREUS_E_INVALID;
     json_decref(object);
+    if (!st && session->remote && a.value) {
+        json_decref(session->remote->data);
+        session->remote->data = a.value;
+        return CEREUS_OK;
+    }
     if (!st)
         st = a.value ? on_session(ctx, session, replace_data, &a) : CEREUS_E_NOMEM;
     json_decref(a.value);
@@ -520,6 +657,8 @@ static cereus_status get_handshake(crs_agent *agent, void *arg)
 struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_session *session)
 {
     data_access a = {0};
+    if (session->remote)
+        return NULL;
     if (on_session(ctx, session, get_handshake, &a) != CEREUS_OK)
         return NULL;
     return cereus_ctx_keep(ctx, a.value);

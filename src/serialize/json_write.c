@@ -12,7 +12,8 @@
 typedef struct writer {
     crs_sink *out;
     bool camel;
-    int depth; /* open objects and arrays */
+    bool sorted; /* members of jansson objects by their keys, as Go writes maps */
+    int depth;   /* open objects and arrays */
 } writer;
 
 __attribute__((cold, noinline)) static void refuse(writer *w, const char *name, const char *why)
@@ -404,12 +405,46 @@ void crs_json_write_message(crs_sink *s, const ProtobufCMessage *msg, bool camel
 
 /* -- jansson values -- */
 
+static void put_json(writer *w, const json_t *v);
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void put_sorted_members(writer *w, const json_t *object)
+{
+    size_t count = 0;
+    const char *key;
+    json_t *member;
+    const char **keys = crs_malloc(json_object_size(object) * sizeof *keys + 1);
+    if (!keys) {
+        crs_sink_fail(w->out, CEREUS_E_NOMEM, "out of memory");
+        return;
+    }
+    json_object_foreach((json_t *)(uintptr_t)object, key, member) keys[count++] = key;
+    qsort(keys, count, sizeof *keys, compare_keys);
+    for (size_t i = 0; i < count && !w->out->status; i++) {
+        if (i)
+            crs_sink_byte(w->out, ',');
+        put_string(w->out, keys[i], strlen(keys[i]));
+        crs_sink_byte(w->out, ':');
+        put_json(w, json_object_get(object, keys[i]));
+    }
+    crs_free(keys);
+}
+
 static void put_json(writer *w, const json_t *v)
 {
     switch (json_typeof(v)) {
     case JSON_OBJECT: {
         if (!open_level(w, '{'))
             return;
+        if (w->sorted) {
+            put_sorted_members(w, v);
+            close_level(w, '}');
+            break;
+        }
         const char *key;
         json_t *member;
         bool first = true;
@@ -464,6 +499,19 @@ void crs_json_write_value(crs_sink *s, const json_t *value)
 {
     writer w = {.out = s};
     put_json(&w, value);
+}
+
+cereus_status crs_json_text(const json_t *value, crs_bytes *out)
+{
+    size_t was = out->len;
+    crs_sink sink;
+    crs_sink_init_bytes(&sink, out, NULL);
+    writer w = {.out = &sink, .sorted = true};
+    put_json(&w, value);
+    cereus_status st = crs_sink_finish(&sink);
+    if (st)
+        out->len = was;
+    return st;
 }
 
 /* -- the serializers -- */

@@ -27,4 +27,10 @@ const cereus_serializer *crs_serializer_find(const char *name);
 CEREUS_MUST_USE cereus_status crs_value_encode(const cereus_serializer *s, const cereus_value *v, crs_bytes *out,
                                                cereus_error *err);
 
+struct json_t;
+
+/** Append @p value as Go's encoding/json writes it: compact, members sorted by their keys. For what servers tell each other.
+ * @return CEREUS_OK; CEREUS_E_INVALID: nested too deep; CEREUS_E_TOO_LONG; CEREUS_E_NOMEM */
+CEREUS_MUST_USE cereus_status crs_json_text(const struct json_t *value, crs_bytes *out);
+
 #endif

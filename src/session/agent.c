@@ -187,6 +187,7 @@ void crs_agent_free(crs_agent *agent)
         agent->close_hooks = next;
     }
     json_decref(agent->data);
+    crs_free(agent->data_text);
     crs_free(agent->uid);
     crs_free(agent->handshake);
     crs_free(agent);

@@ -97,6 +97,7 @@ struct crs_agent {
     cereus_session_id id;
     char *uid;           /* NULL: not bound */
     struct json_t *data; /* NULL: nothing but `ipversion` */
+    char *data_text;     /* the same as JSON text, when a message has carried it since the last change */
     char *handshake;     /* what the client said, packed: crs_agent_handshake(); NULL: nothing yet */
     crs_close_hook *close_hooks, **close_tail;
     /* the layer above: messages that wait for their turn, and what runs */
@@ -105,7 +106,9 @@ struct crs_agent {
     uint32_t concurrent; /* calls in flight that passed the lane by */
     bool running;        /* a call holds the lane */
     uint32_t lane_bytes;
-    uint32_t pins; /* it must not be freed while one of its functions runs */
+    uint32_t forwarding; /* of the running ones, those that are on another server */
+    void *forward_to;    /* while there are: that server */
+    uint32_t pins;       /* it must not be freed while one of its functions runs */
     crs_timer timer;
     uint64_t tick_ms;     /* loop time of the next heartbeat */
     uint64_t deadline_ms; /* loop time for the handshake; UINT64_MAX: done */
