@@ -12,7 +12,7 @@
 
 enum { BODY_MAX = 16 * 1024 * 1024 - 512 }; /* leaves room for id and route in a packet */
 
-static const char usage[] =
+const char crs_usage_bench[] =
     "usage: cereus bench --addr tcp://HOST:PORT|ws://HOST:PORT [--route ROUTE] [options]\n"
     "\n"
     "Makes requests as fast as the server answers them (or at --rate) and reports rate and latency.\n"
@@ -311,14 +311,14 @@ static int parse_arguments(arguments *args, int argc, char **argv)
     optind = 1;
     while (code == 0 && (option = getopt_long(argc, argv, "", options, &which)) != -1) {
         if (option == OPT_HELP) {
-            fputs(usage, stdout);
+            fputs(crs_usage_bench, stdout);
             return -1;
         }
         code = option == '?' ? 2 : parse_option(args, option, options[which].name, optarg);
     }
     bool needs_route = run->mode != CRS_BENCH_IDLE && run->mode != CRS_BENCH_CONNECT;
     if (code == 0 && (optind != argc || !run->host || (needs_route && !run->route))) {
-        fputs(usage, stderr);
+        fputs(crs_usage_bench, stderr);
         code = 2;
     }
     if (run->depth == 0)

@@ -8,5 +8,7 @@
  * @return 0; 1: the run failed, or there were errors during it; 2: bad options
  */
 int crs_cmd_bench(int argc, char **argv);
+/** What its --help prints. */
+extern const char crs_usage_bench[];
 
 #endif

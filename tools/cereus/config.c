@@ -11,17 +11,19 @@
 
 enum { MISTAKES_SHOWN = 200, PRINTED_MAX = 16 * 1024 * 1024 };
 
+const char crs_usage_config[] =
+    "usage: cereus config check [--strict] FILE...    say everything that is wrong with settings in files\n"
+    "       cereus config print [--yaml|--json] [FILE...] [--KEY=VALUE]...\n"
+    "                                                 every setting, its value, and where that is from\n\n"
+    "`check` looks at the files alone, a later one overriding an earlier one as with a server's --config. One\n"
+    "line a mistake: FILE:LINE:COLUMN, `error:` or `warning:`, what to change. The exit code is 0 when a server\n"
+    "would take the files, 1 when not; with --strict also for warnings.\n\n"
+    "`print` takes what a server would: files, then the environment, then flags such as --set KEY=VALUE. What\n"
+    "--yaml writes can be loaded again. Passwords are not shown.\n";
+
 static int usage(FILE *out)
 {
-    fputs("usage: cereus config check [--strict] FILE...    say everything that is wrong with settings in files\n"
-          "       cereus config print [--yaml|--json] [FILE...] [--KEY=VALUE]...\n"
-          "                                                 every setting, its value, and where that is from\n\n"
-          "`check` looks at the files alone, a later one overriding an earlier one as with a server's --config. One\n"
-          "line a mistake: FILE:LINE:COLUMN, `error:` or `warning:`, what to change. The exit code is 0 when a server\n"
-          "would take the files, 1 when not; with --strict also for warnings.\n\n"
-          "`print` takes what a server would: files, then the environment, then flags such as --set KEY=VALUE. What\n"
-          "--yaml writes can be loaded again. Passwords are not shown.\n",
-          out);
+    fputs(crs_usage_config, out);
     return out == stdout ? 0 : 2;
 }
 

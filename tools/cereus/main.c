@@ -15,24 +15,30 @@ static int version(int argc, char **argv)
 
 static int help(int argc, char **argv);
 
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *text;
-} commands[] = {
-    {"repl", crs_cmd_repl, "talk to a server, by hand or from a file"},
-    {"wire", crs_cmd_wire, "explain bytes of the client protocol"},
-    {"bench", crs_cmd_bench, "load a server and report rate, latency and its CPU time"},
-    {"config", crs_cmd_config, "check a server's settings, or print them all with where they are from"},
-    {"version", version, "print the version"},
-    {"help", help, "print this"},
+static const crs_command commands[] = {
+    {"new", crs_cmd_new, "make a game to begin with, that builds, runs and has a test", crs_usage_new},
+    {"repl", crs_cmd_repl, "talk to a server, by hand or from a file", crs_usage_repl},
+    {"wire", crs_cmd_wire, "explain bytes of the client protocol", crs_usage_wire},
+    {"bench", crs_cmd_bench, "load a server and report rate, latency and its CPU time", crs_usage_bench},
+    {"config", crs_cmd_config, "check a server's settings, or print them all with where they are from",
+     crs_usage_config},
+    {"version", version, "print the version", NULL},
+    {"help", help, "print this", NULL},
+    {"completion", crs_cmd_completion, NULL, crs_usage_completion},
 };
+
+const crs_command *crs_commands(size_t *ret_count)
+{
+    *ret_count = CEREUS_COUNT(commands);
+    return commands;
+}
 
 static int usage(FILE *out)
 {
     fputs("usage: cereus COMMAND [options]\n\n", out);
     for (size_t i = 0; i < CEREUS_COUNT(commands); i++)
-        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].text);
+        if (commands[i].text)
+            fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].text);
     fputs("\n`cereus COMMAND --help` tells more.\n", out);
     return out == stdout ? 0 : 2;
 }

@@ -543,16 +543,18 @@ static void run_loop(repl *r)
 
 /* -- start and end -- */
 
+const char crs_usage_repl[] =
+    "usage: cereus repl [options]\n\n"
+    "  -f, --filename FILE  run the commands in FILE, wait for each answer, stop at the first error with exit\n"
+    "                       code 1; `-` is standard input\n"
+    "  -p, --pretty         lay out JSON over several lines\n"
+    "  -x, --hex            bodies are given and shown as hex digits\n\n"
+    "Commands come from standard input; from a pipe as with -f. `help` lists them. History is kept in\n"
+    "$PITAYACLI_HISTORY_PATH or ~/.pitayacli_history.\n";
+
 static int usage(FILE *out)
 {
-    fputs("usage: cereus repl [options]\n\n"
-          "  -f, --filename FILE  run the commands in FILE, wait for each answer, stop at the first error with exit\n"
-          "                       code 1; `-` is standard input\n"
-          "  -p, --pretty         lay out JSON over several lines\n"
-          "  -x, --hex            bodies are given and shown as hex digits\n\n"
-          "Commands come from standard input; from a pipe as with -f. `help` lists them. History is kept in\n"
-          "$PITAYACLI_HISTORY_PATH or ~/.pitayacli_history.\n",
-          out);
+    fputs(crs_usage_repl, out);
     return out == stdout ? 0 : 2;
 }
 

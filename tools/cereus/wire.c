@@ -30,17 +30,19 @@ typedef struct explainer {
     size_t shown_max; /* 0: no limit */
 } explainer;
 
+const char crs_usage_wire[] =
+    "usage: cereus wire [options] HEX...    explain bytes given as hex digits\n"
+    "       cereus wire [options] -         the same from standard input\n"
+    "       cereus wire [options] --raw FILE\n\n"
+    "  --dict ROUTE=CODE,...   routes by code; a handshake answer among the bytes adds its own\n"
+    "  --full                  show whole bodies\n"
+    "  --raw FILE              bytes as they are, `-` for standard input\n\n"
+    "One line a packet: offset, type, length of its data, contents. A line with `error:` names the offset of\n"
+    "what breaks the protocol, and makes the exit code 1.\n";
+
 static int usage(FILE *out)
 {
-    fputs("usage: cereus wire [options] HEX...    explain bytes given as hex digits\n"
-          "       cereus wire [options] -         the same from standard input\n"
-          "       cereus wire [options] --raw FILE\n\n"
-          "  --dict ROUTE=CODE,...   routes by code; a handshake answer among the bytes adds its own\n"
-          "  --full                  show whole bodies\n"
-          "  --raw FILE              bytes as they are, `-` for standard input\n\n"
-          "One line a packet: offset, type, length of its data, contents. A line with `error:` names the offset of\n"
-          "what breaks the protocol, and makes the exit code 1.\n",
-          out);
+    fputs(crs_usage_wire, out);
     return out == stdout ? 0 : 2;
 }
 
