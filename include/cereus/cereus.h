@@ -15,6 +15,7 @@
 #include <cereus/serializer.h>
 #include <cereus/session.h>
 #include <cereus/status.h>
+#include <cereus/timer.h>
 #include <cereus/types.h>
 
 #endif

@@ -46,6 +46,7 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     app->id = make_uuid();
     app->config = cereus_config_new();
     app->groups = crs_groups_new();
+    app->timers = crs_app_timers_new(&app->core);
     app->core.app = app;
     app->core.is_frontend = app->frontend;
     app->core.log = &app->log;
@@ -55,7 +56,7 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     app->core.dict = crs_route_dict_new();
     app->core.uids = crs_uid_index_new();
     if (app->shutdown_fd < 0 || app->life_fd < 0 || !app->type || !app->id || !app->config || !app->groups ||
-        !app->core.descriptors || !app->core.rules || !app->core.dict || !app->core.uids ||
+        !app->timers || !app->core.descriptors || !app->core.rules || !app->core.dict || !app->core.uids ||
         crs_registry_init(&app->core.registry, app->type) != CEREUS_OK)
         return cereus_app_free(app);
     return app;
@@ -78,6 +79,7 @@ cereus_app *cereus_app_free(cereus_app *app)
     crs_uid_index_free(app->core.uids);
     crs_groups_free(app->groups);
     crs_modules_fini(&app->modules);
+    crs_app_timers_free(app->timers);
     while (app->tasks) {
         crs_app_task *next = app->tasks->next;
         crs_free(app->tasks->service);

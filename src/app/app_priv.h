@@ -16,6 +16,7 @@
 #include "group/group.h"
 #include "module/life.h"
 #include "module/module.h"
+#include "module/timers.h"
 
 typedef enum crs_app_state { CRS_APP_SETUP, CRS_APP_RUNNING, CRS_APP_STOPPED } crs_app_state;
 
@@ -79,6 +80,7 @@ struct cereus_app {
     crs_core core;
     crs_groups *groups;
     crs_modules modules;
+    crs_app_timers *timers;
     crs_watchdog *watchdog;
     const crs_manual *manual; /* NULL: threads; else a test turns the loops, set before the start */
     crs_app_listeners listeners;

@@ -320,6 +320,12 @@ static cereus_status apply_settings(cereus_app *app, cereus_error *err)
                            : camel                                      ? &crs_serializer_json_camel
                                                                         : &crs_serializer_json;
     }
+    size_t timers_max = (size_t)crs_config_int(cfg, CRS_KEY_TIMERS_MAX);
+    crs_app_timers_set_max(app->timers, timers_max);
+    if (crs_app_timers_count(app->timers) > timers_max)
+        return crs_fail(err, CEREUS_E_FULL,
+                        "cereus.timers.max: the game makes %zu timers before the start, %zu are allowed",
+                        crs_app_timers_count(app->timers), timers_max);
     core->inbox_messages = (size_t)crs_config_int(cfg, CRS_KEY_INBOX_MESSAGES);
     core->inbox_bytes = crs_config_size(cfg, CRS_KEY_INBOX_BYTES);
     core->all_concurrent = crs_config_choice(cfg, CRS_KEY_SESSION_ORDERING) == 1;
@@ -407,6 +413,7 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         if (!st)
             st = crs_life_begin_all(app, err);
         if (!st) {
+            crs_app_timers_start(app->timers, (uint64_t)crs_config_ms(app->config, CRS_KEY_TIMERS_TICK));
             start_tasks(app);
             st = listen_everywhere(app, err);
         }
@@ -534,6 +541,7 @@ static void settle(cereus_app *app)
 static void stop_loops(cereus_app *app)
 {
     struct timespec until = time_in(app, crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT));
+    crs_app_timers_stop(app->timers);
     bool late = !pass_step(app, CRS_STEP_STOP, step_stop_taking, &until);
     late =
         late || !pass_step(app, CRS_STEP_SETTLE, step_barrier, &until); /* what the cancelled answer goes out first */

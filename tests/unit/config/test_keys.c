@@ -68,6 +68,8 @@ static const struct row {
      1, "-3"},
     {CRS_KEY_REMOTE_PROCESS, "pitaya.buffer.handler.remoteprocess", "PITAYA_BUFFER_HANDLER_REMOTEPROCESS", "20", 20,
      "1", 1, "-3"},
+    {CRS_KEY_TIMERS_MAX, "cereus.timers.max", "CEREUS_TIMERS_MAX", "100000", 100000, "1", 1, "0"},
+    {CRS_KEY_TIMERS_TICK, "cereus.timers.tick", "CEREUS_TIMERS_TICK", "1s", 1000, "1ms", 1, "0ms"},
     {CRS_KEY_DRAIN_ENABLED, "pitaya.session.drain.enabled", "PITAYA_SESSION_DRAIN_ENABLED", "false", 0, "true", 1, "y"},
     {CRS_KEY_DRAIN_TIMEOUT, "pitaya.session.drain.timeout", "PITAYA_SESSION_DRAIN_TIMEOUT", "6h", 21600000, "3s", 3000,
      "9000h"},
