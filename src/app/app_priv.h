@@ -83,6 +83,7 @@ struct cereus_app {
     crs_app_timers *timers;
     crs_watchdog *watchdog;
     const crs_manual *manual; /* NULL: threads; else a test turns the loops, set before the start */
+    unsigned still_turns;     /* of a manual app: in a row in which nothing happened */
     crs_app_listeners listeners;
     crs_app_loop *loops;
     crs_app_task *tasks; /* guarded by mu */
@@ -170,7 +171,7 @@ void crs_app_refuse_players(cereus_app *app);
 
 /* -- manual.c -- */
 
-/** Do what is to be done now on the loops of a manual app, or let time pass. */
+/** Turn the loops of a manual app once, or let time pass when nothing has happened for a few turns. */
 void crs_manual_go_on(cereus_app *app);
 
 #endif
