@@ -71,10 +71,26 @@ static cereus_status stall(cereus_ctx *ctx, const json_t *in, json_t **out)
         CEREUS_TRY(cereus_yield(ctx));
 }
 
+static int sink_deeper(volatile char *above, int depth)
+{
+    volatile char here[1024];
+    here[0] = above ? above[0] : 1;
+    return depth == 0 ? here[0] : sink_deeper(here, depth - 1) + here[0];
+}
+
+/** Takes more stack than a fiber has. */
+static cereus_status sink(cereus_ctx *ctx, const json_t *in, json_t **out)
+{
+    (void)ctx;
+    (void)in;
+    *out = json_integer(sink_deeper(NULL, 1000));
+    return CEREUS_OK;
+}
+
 static const cereus_method room[] = {
     CEREUS_JSON_REQUEST("join", join),    CEREUS_JSON_NOTIFY("say", say),          CEREUS_RAW_REQUEST("echo", echo),
     CEREUS_JSON_REQUEST("wait", wait_ms), CEREUS_JSON_REQUEST("compute", compute), CEREUS_JSON_REQUEST("leave", leave),
-    CEREUS_JSON_REQUEST("stall", stall),
+    CEREUS_JSON_REQUEST("stall", stall),  CEREUS_JSON_REQUEST("sink", sink),
 };
 
 static void open_room(cereus_ctx *ctx, void *user)

@@ -1,5 +1,6 @@
 /* What the kit says when a test fails. Nothing of cmocka here: a function of our own takes the failures. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -152,8 +153,8 @@ static void check_inside(cereus_ctx *ctx, void *user)
     cereus_test_check(2 + 2 == 5);
 }
 
-/** In a child: what it prints before it aborts. */
-static void dies_saying(cereus_test_mode mode, bool inside, const char *text)
+/** In a child: what it prints before it ends by a signal. */
+static void dies_saying(cereus_test_mode mode, bool inside, bool sinking, const char *text)
 {
     int pipe_fds[2];
     if (pipe(pipe_fds) != 0)
@@ -164,6 +165,8 @@ static void dies_saying(cereus_test_mode mode, bool inside, const char *text)
         cereus_test_on_fail(inside ? take_failure : NULL);
         cereus_test_app *mine = cereus_test_new(game_new(), mode);
         cereus_test_start(mine);
+        if (sinking)
+            cereus_test_call(cereus_test_connect(mine, CEREUS_TEST_TCP), "room.sink", "{}");
         if (inside)
             cereus_test_run(mine, "room", check_inside, NULL);
         cereus_test_check(inside);
@@ -178,17 +181,21 @@ static void dies_saying(cereus_test_mode mode, bool inside, const char *text)
     close(pipe_fds[0]);
     int status;
     waitpid(pid, &status, 0);
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT || !strstr(got, text)) {
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != (sinking ? SIGSEGV : SIGABRT) || !strstr(got, text)) {
         fprintf(stderr, "said:   %s\nwanted: %s\n", got, text);
-        stop_here(__LINE__, "the child did not abort with that");
+        stop_here(__LINE__, "the child did not end with that");
     }
 }
 
 int main(void)
 {
-    dies_saying(CEREUS_TEST_MEMORY, true, "inside the app: this does not hold: 2 + 2 == 5");
-    dies_saying(CEREUS_TEST_SOCKETS, true, "inside the app: this does not hold: 2 + 2 == 5");
-    dies_saying(CEREUS_TEST_MEMORY, false, "this does not hold: inside");
+    dies_saying(CEREUS_TEST_MEMORY, true, false, "inside the app: this does not hold: 2 + 2 == 5");
+    dies_saying(CEREUS_TEST_SOCKETS, true, false, "inside the app: this does not hold: 2 + 2 == 5");
+    dies_saying(CEREUS_TEST_MEMORY, false, false, "this does not hold: inside");
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which say it in their own words */
+    dies_saying(CEREUS_TEST_MEMORY, true, true, "stack overflow on the fiber of game.room.sink");
+#endif
 
     cereus_test_on_fail(take_failure);
     t = cereus_test_new(game_new(), CEREUS_TEST_MEMORY);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <cereus/cereus.h>
 #include <cereus/test.h>
 
 #include "game.h"
@@ -144,6 +145,55 @@ static void apps_beside_each_other_share_the_clock(void **state)
     cereus_test_end(second);
 }
 
+static cereus_status open_slowly(cereus_ctx *ctx, void *user)
+{
+    cereus_test_check(cereus_sleep(ctx, 5000) == CEREUS_OK);
+    *(int *)user += 1;
+    return CEREUS_OK;
+}
+
+static cereus_status close_slowly(cereus_ctx *ctx, void *user)
+{
+    cereus_test_check(cereus_sleep(ctx, 7000) == CEREUS_OK);
+    *(int *)user += 10;
+    return CEREUS_OK;
+}
+
+static void a_start_and_a_stop_may_wait_for_modules(void **state)
+{
+    (void)state;
+    static const cereus_module slow = {.init = open_slowly, .shutdown = close_slowly};
+    int done = 0;
+    cereus_test_app *other = cereus_test_new(game_new(), CEREUS_TEST_MEMORY);
+    assert_int_equal(cereus_app_add_module(cereus_test_get_app(other), "slow", &slow, &done, NULL), CEREUS_OK);
+    cereus_test_start(other);
+    assert_int_equal(done, 1);
+    assert_int_equal(cereus_test_now_ms(other), 5000); /* to the time that is needed, not beyond */
+    cereus_test_stop(other);
+    assert_int_equal(done, 11);
+    assert_int_equal(cereus_test_now_ms(other), 12000);
+    cereus_test_end(other);
+}
+
+static void wrappers_see_connections_of_memory(void **state)
+{
+    (void)state;
+    cereus_test_app *other = cereus_test_new(game_new(), CEREUS_TEST_MEMORY);
+    cereus_test_set(other, "cereus.ratelimit.enabled", "true");
+    cereus_test_set(other, "cereus.ratelimit.answer", "true");
+    cereus_test_set(other, "cereus.ratelimit.count", "data");
+    cereus_test_set(other, "pitaya.conn.ratelimiting.limit", "2");
+    cereus_test_set(other, "pitaya.conn.ratelimiting.interval", "10s");
+    cereus_test_start(other);
+    cereus_test_client *c = cereus_test_connect(other, CEREUS_TEST_WS);
+    cereus_test_call(c, "room.echo", "1");
+    cereus_test_call(c, "room.echo", "2");
+    cereus_test_call_fails(c, "room.echo", "3", "PIT-429");
+    cereus_test_advance(other, 10000);
+    cereus_test_call(c, "room.echo", "4");
+    cereus_test_end(other);
+}
+
 /** One story; returns what the log said, with the times in it. */
 static char *tell_a_story(void)
 {
@@ -189,6 +239,8 @@ int main(void)
         TEST(a_handshake_that_does_not_come_is_not_waited_for),
         TEST(loops_are_turned_in_turn),
         TEST(apps_beside_each_other_share_the_clock),
+        TEST(a_start_and_a_stop_may_wait_for_modules),
+        TEST(wrappers_see_connections_of_memory),
         TEST(the_same_test_does_the_same_each_time),
         TEST(a_stop_takes_no_time_of_ours),
     };
