@@ -81,9 +81,26 @@ static cereus_status claim_custom(crs_app_listener *one, const char *url, cereus
     return CEREUS_OK;
 }
 
-static cereus_status claim_ours(crs_app_listener *one, const char *url, cereus_error *err)
+/** Do both want the same port of the same address? What the system says of that sounds as if another program had it. */
+static bool collide(const crs_endpoint *a, const crs_endpoint *b)
+{
+    if (a->addr.ss_family != AF_INET || b->addr.ss_family != AF_INET)
+        return a->addr_len == b->addr_len && memcmp(&a->addr, &b->addr, a->addr_len) == 0 &&
+               ((const struct sockaddr_in6 *)&a->addr)->sin6_port != 0;
+    const struct sockaddr_in *x = (const struct sockaddr_in *)&a->addr, *y = (const struct sockaddr_in *)&b->addr;
+    bool any = x->sin_addr.s_addr == INADDR_ANY || y->sin_addr.s_addr == INADDR_ANY;
+    return x->sin_port != 0 && x->sin_port == y->sin_port && (any || x->sin_addr.s_addr == y->sin_addr.s_addr);
+}
+
+static cereus_status claim_ours(const crs_app_listeners *l, crs_app_listener *one, const char *url, cereus_error *err)
 {
     CEREUS_TRY(crs_endpoint_parse(url, &one->endpoint, err));
+    for (size_t i = 0; i < l->count; i++) {
+        if (!l->all[i].custom && collide(&l->all[i].endpoint, &one->endpoint))
+            return crs_fail(err, CEREUS_E_INVALID,
+                            "listener \"%s\": the listener \"%s\" has that port already; give each its own", url,
+                            l->all[i].endpoint.text);
+    }
     return crs_endpoint_claim(&one->endpoint, &one->claim, err);
 }
 
@@ -144,12 +161,15 @@ cereus_status crs_listeners_claim(cereus_app *app, cereus_error *err)
     for (size_t i = 0; i < count; i++) {
         crs_app_listener *one = &l->all[i];
         *one = (crs_app_listener){.claim = -1, .custom = crs_custom_find(l->custom, urls[i])};
-        CEREUS_TRY(one->custom ? claim_custom(one, urls[i], err) : claim_ours(one, urls[i], err));
+        CEREUS_TRY(one->custom ? claim_custom(one, urls[i], err) : claim_ours(l, one, urls[i], err));
         l->count = i + 1;
         tls = tls || one->endpoint.tls;
     }
     if (tls)
         CEREUS_TRY(load_certificate(app, &l->tls, err));
+    else if (*crs_config_text(app->config, CRS_KEY_TLS_CERT))
+        crs_log_warn(&app->log, "cereus.tls.cert is set, but no listener begins with tls:// or wss://",
+                     CRS_STR("from", crs_config_source(app->config, CRS_KEY_TLS_CERT)));
     if (set_up_wrappers(app))
         return crs_fail(err, CEREUS_E_NOMEM, "wrappers: out of memory");
     return CEREUS_OK;

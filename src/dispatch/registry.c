@@ -103,16 +103,19 @@ cereus_status crs_registry_add(crs_registry *r, const char *name, const cereus_m
         return crs_fail(err, CEREUS_E_INVALID, "a service needs a name without dots and blanks, not \"%s\"",
                         name ? name : "");
     if (crs_registry_service(r, name))
-        return crs_fail(err, CEREUS_E_EXISTS, "service \"%s\" is registered already", name);
+        return crs_fail(err, CEREUS_E_EXISTS,
+                        "service \"%s\" is registered already: give this one another name, or both one table", name);
     if (method_count == 0)
-        return crs_fail(err, CEREUS_E_INVALID, "service \"%s\" has no methods", name);
+        return crs_fail(err, CEREUS_E_INVALID,
+                        "service \"%s\" has no methods: give cereus_app_register() a table of them", name);
     if (options && options->home == CEREUS_HOME_KEY && !options->key)
         return crs_fail(err, CEREUS_E_INVALID, "service \"%s\": CEREUS_HOME_KEY needs a key function", name);
     for (size_t i = 0; i < method_count; i++) {
         CEREUS_TRY(check_method(r, name, &methods[i], i, err));
         for (size_t j = 0; j < i; j++) {
             if (strcmp(methods[i].name, methods[j].name) == 0)
-                return crs_fail(err, CEREUS_E_EXISTS, "service \"%s\": method \"%s\" stands in the table twice", name,
+                return crs_fail(err, CEREUS_E_EXISTS,
+                                "service \"%s\": method \"%s\" stands in the table twice, remove or rename one", name,
                                 methods[i].name);
         }
     }

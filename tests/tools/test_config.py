@@ -125,7 +125,7 @@ class Config(unittest.TestCase):
         self.assertEqual(rows["cereus.compression.level"], ["-1", "default"])
         self.assertEqual(rows["game.a"], ["hi", "flag --set game.a"])
         self.assertEqual(rows["game.b"], ["x", "game.yaml:4:9"])
-        self.assertEqual(len({line.find("default") for line in out.splitlines() if line.endswith("default")}), 1)
+        self.assertEqual(len({line.rfind("default") for line in out.splitlines() if line.endswith("default")}), 1)
 
     def test_print_for_machines(self):
         name = self.write("game.yaml", "cereus:\n  loops: 2\n  listen: [tcp://a:1, ws://b:2]\n\"odd key.x\": \"a\\nb\"\n")

@@ -141,7 +141,7 @@ static void messages_need_descriptors(void **state)
 static void a_service_needs_methods(void **state)
 {
     assert_int_equal(add("s", NULL, 0, NULL), CEREUS_E_INVALID);
-    assert_string_equal(err.msg, "service \"s\" has no methods");
+    assert_string_equal(err.msg, "service \"s\" has no methods: give cereus_app_register() a table of them");
 }
 
 static void a_key_home_needs_a_key_function(void **state)
@@ -157,11 +157,11 @@ static void names_are_taken_once(void **state)
     const cereus_method twice[] = {CEREUS_RAW_REQUEST("m", raw), CEREUS_RAW_REQUEST("n", raw),
                                    CEREUS_RAW_REQUEST("m", raw)};
     assert_int_equal(add("s", twice, 3, NULL), CEREUS_E_EXISTS);
-    assert_string_equal(err.msg, "service \"s\": method \"m\" stands in the table twice");
+    assert_string_equal(err.msg, "service \"s\": method \"m\" stands in the table twice, remove or rename one");
     assert_null(find("s.m"));
     assert_int_equal(add("s", twice, 2, NULL), CEREUS_OK);
     assert_int_equal(add("s", twice, 1, NULL), CEREUS_E_EXISTS);
-    assert_string_equal(err.msg, "service \"s\" is registered already");
+    assert_string_equal(err.msg, "service \"s\" is registered already: give this one another name, or both one table");
     assert_non_null(find("s.n"));
 }
 
