@@ -26,8 +26,8 @@ typedef struct crs_app_loop crs_app_loop;
  * them waiting, so each is its own. */
 enum {
     CRS_STEP_REFUSE, /* draining: take nobody any more */
-    CRS_STEP_STOP,   /* take nobody any more, cancel what waits */
-    CRS_STEP_SETTLE, /* a barrier: the answers that made have come home */
+    CRS_STEP_STOP,   /* take nobody any more, hear nobody any more, cancel what waits */
+    CRS_STEP_SETTLE, /* tell when all that was heard has been answered */
     CRS_STEP_CLOSE,  /* close the sessions */
     CRS_STEP_CUT,    /* the time is over */
     CRS_STEP_PASS,   /* a barrier, one at a time; at last the end */
@@ -49,6 +49,9 @@ struct crs_app_loop {
     pthread_t thread;
     bool thread_started;
     cereus_error error; /* why it cannot listen; read after the step that tried */
+    bool settling;      /* loop */
+    bool settled;       /* guarded by app->mu: no call of its sessions is in flight */
+    bool was_settled;   /* loop: what `settled` was set to */
     bool stopping;      /* loop */
     bool quiet;         /* guarded by app->mu: nothing lives on it any more */
     bool was_quiet;     /* loop: what `quiet` was set to */

@@ -2,10 +2,10 @@
  *
  * Start: settings, addresses claimed, loops made, threads up; services and modules, tasks; then listening, so that
  *        nobody connects to half a server.
- * Stop:  listening ends; waits of handlers end with CEREUS_E_CANCELLED and what they answer goes out; sessions are
- *        closed after what is queued, close callbacks run; when nothing lives on any loop (or at
- *        cereus.shutdown.timeout), modules and services are shut down; a barrier makes sure that no mail is under way,
- *        and the threads end.
+ * Stop:  listening and reading end; waits of handlers end with CEREUS_E_CANCELLED; when all that was read is answered
+ *        (or at half of cereus.shutdown.timeout) sessions are closed after what is queued, close callbacks run; when
+ *        nothing lives on any loop (or at the whole of it), modules and services are shut down; a barrier makes sure
+ *        that no mail is under way, and the threads end.
  */
 #include <errno.h>
 #include <signal.h>
@@ -19,21 +19,30 @@ enum { OFFLOAD_QUEUE_MAX = 65536 };
 
 /* ---- loops ---- */
 
+/** Tell the thread that stops the app how it is now, if it was otherwise before. */
+static void tell(crs_app_loop *l, bool now, bool *was, bool *told)
+{
+    if (now == *was)
+        return;
+    *was = now;
+    pthread_mutex_lock(&l->app->mu);
+    *told = now;
+    pthread_cond_broadcast(&l->app->changed);
+    pthread_mutex_unlock(&l->app->mu);
+}
+
 static bool watch_quiet(void *user)
 {
     crs_app_loop *l = user;
-    crs_fibers_end_turn(l->dispatch.fibers);
-    if (!l->stopping)
-        return false;
-    bool quiet = crs_fibers_alive(l->dispatch.fibers) == 0 && crs_transport_count(l->dispatch.transport) == 0 &&
-                 !l->dispatch.waiting && l->dispatch.closing == 0;
-    if (quiet == l->was_quiet)
-        return false;
-    l->was_quiet = quiet;
-    pthread_mutex_lock(&l->app->mu);
-    l->quiet = quiet;
-    pthread_cond_broadcast(&l->app->changed);
-    pthread_mutex_unlock(&l->app->mu);
+    const crs_dispatch *d = &l->dispatch;
+    crs_fibers_end_turn(d->fibers);
+    if (l->settling)
+        tell(l, d->in_flight == 0, &l->was_settled, &l->settled);
+    if (l->stopping)
+        tell(l,
+             crs_fibers_alive(d->fibers) == 0 && crs_transport_count(d->transport) == 0 && !d->waiting &&
+                 d->closing == 0,
+             &l->was_quiet, &l->quiet);
     return false;
 }
 
@@ -466,8 +475,15 @@ static void step_stop_taking(crs_loop *loop, crs_mail *mail)
     CRS_UNUSED(loop);
     crs_app_loop *l = loop_of_step(mail);
     stop_taking(l);
+    crs_frontend_stop_reading(l->dispatch.frontend);
     crs_fibers_cancel_all(l->dispatch.fibers);
     step_done(mail);
+}
+
+static void step_settle(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    loop_of_step(mail)->settling = true;
 }
 
 /** For the last words of modules and services, which may wait. */
@@ -505,27 +521,43 @@ static void step_end(crs_loop *loop, crs_mail *mail)
     crs_loop_stop(loop);
 }
 
-static bool all_quiet_locked(const cereus_app *app)
+typedef bool loop_is_fn(const crs_app_loop *l);
+
+static bool is_settled(const crs_app_loop *l)
+{
+    return l->settled;
+}
+
+static bool is_quiet(const crs_app_loop *l)
+{
+    return l->quiet;
+}
+
+static bool all_loops_locked(const cereus_app *app, loop_is_fn *is)
 {
     for (uint32_t i = 0; i < app->core.loop_count; i++) {
-        if (app->loops[i].thread_started && !app->loops[i].quiet)
+        if (app->loops[i].thread_started && !is(&app->loops[i]))
             return false;
     }
     return true;
 }
 
-/** Wait until all loops are quiet; false: not by then. */
-static bool wait_quiet(cereus_app *app, struct timespec until)
+/** Wait until all loops are so; false: not by then. */
+static bool wait_all(cereus_app *app, loop_is_fn *is, struct timespec until)
 {
     pthread_mutex_lock(&app->mu);
-    bool quiet;
-    while (!(quiet = all_quiet_locked(app))) {
+    while (!all_loops_locked(app, is)) {
         if (!wait_changed_locked(app, &until))
             break;
     }
-    quiet = all_quiet_locked(app);
+    bool all = all_loops_locked(app, is);
     pthread_mutex_unlock(&app->mu);
-    return quiet;
+    return all;
+}
+
+static bool wait_quiet(cereus_app *app, struct timespec until)
+{
+    return wait_all(app, is_quiet, until);
 }
 
 static void settle(cereus_app *app)
@@ -540,11 +572,14 @@ static void settle(cereus_app *app)
 
 static void stop_loops(cereus_app *app)
 {
-    struct timespec until = time_in(app, crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT));
+    int64_t timeout = crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT);
+    struct timespec until = time_in(app, timeout), half_until = time_in(app, timeout / 2);
     crs_app_timers_stop(app->timers);
     bool late = !pass_step(app, CRS_STEP_STOP, step_stop_taking, &until);
-    late =
-        late || !pass_step(app, CRS_STEP_SETTLE, step_barrier, &until); /* what the cancelled answer goes out first */
+    if (!late) { /* what was heard is answered first; the other half of the time is for the answers to go out */
+        send_step(app, CRS_STEP_SETTLE, step_settle);
+        wait_all(app, is_settled, half_until);
+    }
     send_step(app, CRS_STEP_CLOSE, step_close_sessions);
     if (late || !wait_quiet(app, until)) {
         crs_log_warn(&app->log, "stopping took longer than cereus.shutdown.timeout: connections are cut");

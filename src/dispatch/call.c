@@ -406,6 +406,7 @@ static void go_on(crs_dispatch *d, crs_agent *agent)
 /** The message that held the lane (or passed by) has been handled. */
 static void call_finished(crs_dispatch *d, cereus_session_id session, bool concurrent)
 {
+    d->in_flight--;
     crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), session);
     if (!agent)
         return; /* what waited went with it */
@@ -469,6 +470,7 @@ static void begin_owned(crs_loop *loop, crs_mail *mail)
     crs_dispatch *d = call->origin;
     if (!crs_session_table_find(crs_frontend_sessions(d->frontend), call->session)) {
         free_call(call); /* the session ended while it waited */
+        d->in_flight--;
         return;
     }
     cereus_status st = crs_fiber_start(d->fibers, call->method->route, run_local, call);
@@ -547,8 +549,9 @@ static void send_away(crs_dispatch *d, crs_call *call, uint32_t home)
 
 /* ---- starting ---- */
 
-static void hold_lane(crs_agent *agent, bool concurrent)
+static void hold_lane(crs_dispatch *d, crs_agent *agent, bool concurrent)
 {
+    d->in_flight++;
     if (concurrent)
         agent->concurrent++;
     else
@@ -604,7 +607,7 @@ static cereus_slice type_of_route(cereus_slice route)
 
 static void start_forward(crs_dispatch *d, crs_agent *agent, crs_call *call)
 {
-    hold_lane(agent, call->concurrent);
+    hold_lane(d, agent, call->concurrent);
     if (!call->concurrent)
         agent->forwarding++;
     CRS_COUNT(&d->loop->counters, forwarded);
@@ -627,10 +630,12 @@ void crs_forward_finished(crs_call *call, bool failed, cereus_slice body, const 
     }
     free_call(call);
     crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), session);
-    if (agent && !concurrent && --agent->forwarding > 0)
+    if (agent && !concurrent && --agent->forwarding > 0) {
+        d->in_flight--;
         relieve(d, agent); /* others are still out: the lane stays held */
-    else if (agent)
+    } else {
         call_finished(d, session, concurrent);
+    }
 }
 
 /** A message for another server type. */
@@ -663,7 +668,7 @@ static void start_next(crs_dispatch *d, crs_agent *agent)
         start_forward(d, agent, call);
         return;
     }
-    hold_lane(agent, false);
+    hold_lane(d, agent, false);
     uint32_t home = home_of(d, agent, call->method, call->body);
     if (home != d->loop->index) {
         crs_message msg = {
@@ -771,7 +776,7 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
         return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
     }
     uint32_t home = home_of(d, agent, method, msg->body);
-    hold_lane(agent, concurrent);
+    hold_lane(d, agent, concurrent);
     if (home == d->loop->index && !d->waiting && crs_fibers_available(d->fibers)) {
         crs_call call; /* only what run_local() reads is set */
         call.origin = d;
@@ -787,6 +792,7 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
     }
     crs_call *call = make_call(d, agent, method, msg, concurrent, home != d->loop->index);
     if (!call) {
+        d->in_flight--;
         crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
         return CRS_INPUT_MORE;
     }

@@ -37,6 +37,7 @@ typedef struct crs_dispatch {
     crs_bytes encoded;                 /* the body being sent; used between two switches only */
     size_t closing;                    /* sessions whose close callbacks have not ended */
     crs_call_stats *stats;             /* by the methods' index; NULL: not kept */
+    size_t in_flight;                  /* calls of sessions of this loop that have begun and not been answered */
 } crs_dispatch;
 
 struct crs_core {

@@ -24,6 +24,7 @@ struct crs_frontend {
     crs_loop *loop;
     crs_frontend_options opt;
     crs_session_table sessions;
+    bool deaf; /* what was received is the last that is heard */
     crs_zlib *zlib;
     crs_arena arena;                     /* for parsing a handshake */
     crs_bytes inflated;                  /* the body of the message being handled */
@@ -124,6 +125,16 @@ const crs_frontend_options *crs_frontend_opt(const crs_frontend *fe)
 crs_session_table *crs_frontend_sessions(crs_frontend *fe)
 {
     return &fe->sessions;
+}
+
+void crs_frontend_stop_reading(crs_frontend *fe)
+{
+    fe->deaf = true;
+    for (uint32_t i = 0; i < fe->sessions.used; i++) {
+        crs_agent *agent = fe->sessions.slots[i].agent;
+        if (agent)
+            crs_conn_pause(agent->conn);
+    }
 }
 
 void crs_frontend_close_all(crs_frontend *fe, crs_close_reason reason)
@@ -461,7 +472,7 @@ bool crs_agent_clogged(const crs_agent *agent)
 
 void crs_agent_resume(crs_agent *agent)
 {
-    if (agent->conn)
+    if (agent->conn && !agent->frontend->deaf)
         crs_conn_resume(agent->conn);
 }
 

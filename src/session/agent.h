@@ -80,6 +80,8 @@ const crs_frontend_options *crs_frontend_opt(const crs_frontend *fe);
 crs_session_table *crs_frontend_sessions(crs_frontend *fe);
 /** A crs_open_fn: make an agent for an open connection; @p frontend is a crs_frontend. */
 void crs_frontend_on_open(crs_conn *conn, void *frontend);
+/** Hear nothing more, of any session: what has been received is the last. */
+void crs_frontend_stop_reading(crs_frontend *fe);
 /** Close every session. */
 void crs_frontend_close_all(crs_frontend *fe, crs_close_reason reason);
 

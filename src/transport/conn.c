@@ -790,6 +790,15 @@ void crs_conn_on_readable(crs_conn *conn)
         crs_list_push(&t->resuming, &conn->link);
 }
 
+void crs_conn_pause(crs_conn *conn)
+{
+    if (conn->state != CRS_CONN_OPEN)
+        return;
+    crs_list_remove(&conn->link); /* of a resume that was asked for */
+    conn->paused = true;
+    conn->stream->want(conn, false, conn->blocked);
+}
+
 void crs_conn_resume(crs_conn *conn)
 {
     if (conn->paused && conn->state == CRS_CONN_OPEN && crs_list_empty(&conn->link))

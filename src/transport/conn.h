@@ -158,6 +158,8 @@ uint64_t crs_conn_stalled_ms(const crs_conn *conn);
 /** Call on_drained once what is queued now has gone out, also if it was never blocked. */
 void crs_conn_tell_drained(crs_conn *conn);
 
+/** Want no input from now on, as on_packet can say with CRS_INPUT_PAUSE. */
+void crs_conn_pause(crs_conn *conn);
 /** Go on with input after CRS_INPUT_PAUSE. It is handled at the end of the turn. */
 void crs_conn_resume(crs_conn *conn);
 /** Is the input paused? */

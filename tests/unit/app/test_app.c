@@ -1,9 +1,11 @@
 /* tests/unit/app/test_app.c: starting, stopping, and what may happen meanwhile. */
 #include "game.h"
 
-#include "base/base.h"
-
+#include <arpa/inet.h>
+#include <sys/socket.h>
 #include <time.h>
+
+#include "base/base.h"
 
 static int64_t now_ms(void)
 {
@@ -369,6 +371,63 @@ static void waits_end_and_answer_when_the_app_stops(void **state)
     game_end(g);
 }
 
+static uint16_t stop_port;
+
+/** Until nobody listens any more: the app has begun to stop. */
+static void work_into_the_stop(void *user)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(stop_port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int refused;
+    do {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        CHECK(fd >= 0);
+        refused = connect(fd, (struct sockaddr *)&to, sizeof to);
+        close(fd);
+    } while (!refused);
+}
+
+static cereus_status work_and_travel(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    gate_pass(&holding);
+    CHECK(cereus_offload(ctx, work_into_the_stop, NULL) == CEREUS_OK);
+    for (int i = 0; i < 50; i++) /* there and back each time */
+        CHECK(cereus_session_set(ctx, cereus_ctx_session(ctx), "n", json_integer(i)) == CEREUS_OK);
+    *out = in;
+    return CEREUS_OK;
+}
+
+static void what_was_received_before_the_stop_is_answered(void **state)
+{
+    static const cereus_method methods[] = {CEREUS_RAW_REQUEST("work", work_and_travel),
+                                            CEREUS_RAW_REQUEST("echo", echo)};
+    game *g = game_new(2);
+    GAME_SERVE(g, "w", methods, NULL); /* at home on loop 1 */
+    game_start(g);
+    gate_reset(&holding);
+    stop_port = (uint16_t)atoi(strrchr(cereus_app_address(g->app, 0), ':') + 1);
+    client *clients[2];
+    uint64_t ids[2][3];
+    for (unsigned i = 0; i < 2; i++) {
+        clients[i] = client_connect_on(g, i ? GAME_WS : GAME_TCP, i);
+        uint64_t requests = cereus_app_counter(g->app, "requests");
+        ids[i][0] = client_request(clients[i], "w.work", "first");
+        ids[i][1] = client_request(clients[i], "w.echo", "second"); /* these two wait for the first */
+        ids[i][2] = client_request(clients[i], "w.echo", "third");
+        game_await_counter(g, "requests", requests + 3);
+        gate_await(&holding, i + 1);
+        client_listen(clients[i]);
+    }
+    game_stop(g);
+    for (unsigned i = 0; i < 2; i++) {
+        client_expect_response(clients[i], ids[i][0], "first");
+        client_expect_response(clients[i], ids[i][1], "second");
+        client_expect_response(clients[i], ids[i][2], "third");
+        client_expect_closed(clients[i]);
+    }
+    game_end(g);
+}
+
 static void *talk_until_the_end(void *arg)
 {
     client *c = arg;
@@ -467,6 +526,7 @@ TEST_MAIN(cmocka_unit_test(an_app_has_a_type_and_an_id), cmocka_unit_test(a_type
           cmocka_unit_test(tasks_run_once_the_app_does), cmocka_unit_test(a_handler_may_stop_the_app),
           cmocka_unit_test(a_shutdown_before_the_start_is_remembered),
           cmocka_unit_test(waits_end_and_answer_when_the_app_stops),
+          cmocka_unit_test(what_was_received_before_the_stop_is_answered),
           cmocka_unit_test(clients_that_talk_are_closed_when_the_app_stops),
           cmocka_unit_test(connections_that_never_opened_do_not_hold_the_end_up),
           cmocka_unit_test(a_handler_that_holds_its_loop_holds_the_end_up_and_no_more),

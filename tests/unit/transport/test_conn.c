@@ -173,6 +173,39 @@ static void a_paused_connection_gets_one_packet_per_resume_in_order(void **state
     world_close(&w);
 }
 
+static void a_connection_can_be_paused_at_any_time(void **state)
+{
+    world_open(&w);
+    crs_pipe *pipe = connect_stream(&w);
+    conn_owner *o = &w.owners[0];
+    send_packet(pipe, "a");
+    test_settle(&w.t);
+    crs_conn_pause(o->conn);
+    crs_conn_pause(o->conn); /* again: nothing changes */
+    send_packet(pipe, "b");
+    test_settle(&w.t);
+    assert_got(o, "a|");
+    crs_conn_resume(o->conn);
+    crs_conn_pause(o->conn); /* the last word counts */
+    test_settle(&w.t);
+    assert_got(o, "a|");
+    assert_true(say_text(o->conn, "it may still speak"));
+    test_settle(&w.t);
+    assert_string_equal(take_texts(pipe), "it may still speak|");
+    crs_conn_resume(o->conn);
+    test_settle(&w.t);
+    assert_got(o, "a|b|");
+    crs_conn_pause(o->conn);
+    crs_conn_close(o->conn, true); /* which waits for the peer, so it reads */
+    crs_conn_pause(o->conn);
+    o->conn = NULL;
+    crs_pipe_shut(pipe);
+    test_settle(&w.t);
+    assert_int_equal(crs_transport_count(w.transport), 0);
+    crs_pipe_free(pipe);
+    world_close(&w);
+}
+
 static void a_paused_connection_that_is_closed_is_not_resumed(void **state)
 {
     world_open(&w);
@@ -800,6 +833,7 @@ TEST_MAIN(cmocka_unit_test(packets_arrive_wherever_the_bytes_are_split),
           cmocka_unit_test(a_long_packet_takes_memory_only_for_what_has_arrived),
           cmocka_unit_test(bytes_behind_a_long_packet_do_not_pin_its_memory),
           cmocka_unit_test(a_paused_connection_gets_one_packet_per_resume_in_order),
+          cmocka_unit_test(a_connection_can_be_paused_at_any_time),
           cmocka_unit_test(a_paused_connection_that_is_closed_is_not_resumed),
           cmocka_unit_test(partial_writes_never_tear_what_is_sent),
           cmocka_unit_test(own_answers_and_shared_frames_keep_the_order_in_which_they_were_made),
