@@ -63,8 +63,12 @@ static inline void crs_field_mark(ProtobufCMessage *m, const ProtobufCFieldDescr
 static inline ProtobufCMessage *crs_message_new(crs_mem *mem, const ProtobufCMessageDescriptor *type)
 {
     ProtobufCMessage *m = crs_mem_take(mem, type->sizeof_message);
-    if (m)
+    if (m && CRS_LIKELY(type->message_init)) {
         protobuf_c_message_init(type, m);
+    } else if (m) { /* a type made while running, without defaults of its own */
+        memset(m, 0, type->sizeof_message);
+        m->descriptor = type;
+    }
     return m;
 }
 

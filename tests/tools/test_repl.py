@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """`cereus repl` against the test application of the conformance tests: from a file, from a pipe, by hand on a terminal.
 
-    test_repl.py CEREUS SERVER
+    test_repl.py CEREUS SERVER TYPED
 """
+import gzip
 import json
 import os
 import pty
@@ -17,7 +18,10 @@ import threading
 import time
 import unittest
 
-TOOL = SERVER = None
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import cereus_wire as wire  # noqa: E402
+
+TOOL = SERVER = TYPED = None
 PATIENCE_S = 30
 SETTINGS = {'server_type': 'connector', 'service': 'test', 'serializer': 'json', 'data_compression': True,
             'dictionary': {'test.echo': 1, 'onpush': 300}, 'heartbeat_s': 30, 'dispatch': 1,
@@ -176,7 +180,7 @@ class Repl(unittest.TestCase):
         self.assertIn('sethandshake', out)
 
     def test_bad_options_end_with_2(self):
-        for args in [('-f', '/does/not/exist'), ('--what',), ('file',), ('-d', 'docs.route')]:
+        for args in [('-f', '/does/not/exist'), ('--what',), ('file',), ('-d',)]:
             done = subprocess.run([TOOL, 'repl', *args], capture_output=True, stdin=subprocess.DEVNULL,
                                   timeout=PATIENCE_S)
             self.assertEqual((done.returncode, done.stdout), (2, b''))
@@ -224,6 +228,198 @@ class Repl(unittest.TestCase):
             self.assertEqual(os.stat(history).st_mode & 0o777, 0o600)
 
 
+class Docs(unittest.TestCase):
+    """--docs against the ptest service of the conformance server and against examples/typed."""
+    maxDiff = None
+
+    def start(self, command, pattern, stream):
+        server = subprocess.Popen(command, text=True, **{stream: subprocess.PIPE})
+        pipe = getattr(server, stream)
+
+        def stop():
+            server.send_signal(signal.SIGTERM)
+            pipe.read()
+            pipe.close()
+            server.wait(PATIENCE_S)
+        self.addCleanup(stop)
+        for line in pipe:
+            found = re.search(pattern, line)
+            if found:
+                return found.group(1)
+        self.fail('the server did not start')
+
+    def ptest(self, serializer):
+        settings = dict(SETTINGS, service='ptest instead of test', serializer=serializer, dictionary={})
+        return self.start([SERVER, '--settings', json.dumps(settings), '--tcp', '127.0.0.1:0'], r'tcp=(\S+)', 'stdout')
+
+    def typed(self, *args):
+        return self.start([TYPED, '--listen', 'tcp://127.0.0.1:0', *args], r'address="?tcp://([0-9.:]+)', 'stderr')
+
+    def repl(self, address, text, *args):
+        done = subprocess.run([TOOL, 'repl', '-f', '-', *args], input='connect tcp://%s\n%s' % (address, text),
+                              capture_output=True, text=True, timeout=PATIENCE_S)
+        self.assertEqual(done.stderr, '')
+        first, _, rest = done.stdout.partition('\n')
+        self.assertRegex(first, '^connected to ')
+        return done.returncode, rest
+
+    def test_routes_are_listed(self):
+        routes = ''.join('connector.ptest.%s\n' % name for name in ('docs', 'echodoc', 'err', 'note', 'protos'))
+        for serializer in ('json', 'protobuf'):
+            self.assertEqual(self.repl(self.ptest(serializer), 'routes\n', '--docs', 'connector.ptest.docs'),
+                             (0, routes))
+
+    def test_json_becomes_protobuf_and_back(self):
+        self.assertEqual(self.repl(self.ptest('protobuf'),
+                                   'request connector.ptest.echodoc {"doc": "a  b"}\n'
+                                   'request ptest.echodoc\n'
+                                   'notify ptest.note {"doc":"x"}\n'
+                                   'request ptest.protos {"name":[]}\n'
+                                   'request ptest.err {"doc":"x"}\n'
+                                   'request ptest.echodoc never\n', '-d', 'ptest.docs'),
+                         (1, 'sv-> {"doc":"a  b"}\nsv-> {}\nsv-> {}\nerror PIT-433: test error some=meta\n'))
+
+    def test_a_body_that_does_not_fit_is_not_sent(self):
+        code, out = self.repl(self.ptest('protobuf'), 'request ptest.echodoc {"doc":1}\n', '-d', 'ptest.docs')
+        self.assertEqual(code, 1)
+        self.assertTrue(out.startswith('cannot send: json: field "doc": '), out)
+
+    def test_json_servers_get_bodies_as_they_are(self):
+        self.assertEqual(self.repl(self.ptest('json'), 'request ptest.echodoc {"doc" : "x"}\n', '-d', 'ptest.docs'),
+                         (0, 'sv-> {"doc":"x"}\n'))
+
+    def test_bodies_in_hex_are_not_translated(self):
+        self.assertEqual(self.repl(self.ptest('protobuf'), 'request ptest.echodoc 0a0178\n', '-x', '-d', 'ptest.docs'),
+                         (0, 'sv-> 0a0178\n'))
+
+    def test_pushes_are_shown_once_their_type_is_told(self):
+        address = self.typed('--serializertype', '2')
+        for before, after in [('', ''), ('', 'push onWon guess.Won\n'), ('', 'push onWon *guess.Won\n')]:
+            code, out = self.repl(address, before + after + 'request game.try {"number":42}\n', '-d', 'docs.docs')
+            self.assertEqual(code, 0)
+            push, _, reply = out.partition('\n')
+            self.assertEqual(reply, 'sv-> {"text":"that is it","tries_left":4}\n')
+            self.assertRegex(push, r'^push onWon -> \{"who":"127.0.0.1:\d+","number":42\}$' if after
+                             else '^push onWon -> hex:')
+        done = subprocess.run([TOOL, 'repl', '-d', 'docs.docs'], input='push onWon guess.Won\nconnect tcp://%s\n'
+                              'request game.try {"number":42}\n' % address, capture_output=True, text=True,
+                              timeout=PATIENCE_S)
+        self.assertIn('push onWon -> {"who":', done.stdout)
+
+    def test_what_cannot_be_read_ends_it(self):
+        address = self.ptest('protobuf')
+        code, out = self.repl(address, 'exit\n', '-d', 'ptest.nothing')
+        self.assertEqual((code, out), (1, 'cannot read the documentation: PIT-404: '
+                                          'pitaya/handler: connector.ptest.nothing not found\n'))
+        code, out = self.repl(address, 'exit\n', '-d', 'ptest.protos')
+        self.assertEqual(code, 1)
+        self.assertTrue(out.startswith('cannot read the documentation: '), out)
+        self.assertEqual(self.repl(address, 'routes\n'),
+                         (1, 'the routes are not known: start with --docs ROUTE\n'))
+        self.assertEqual(self.repl(address, 'push a b\n'),
+                         (0, 'push is not needed without --docs: all pushes are shown as they come\n'))
+        self.assertEqual(self.repl(address, 'push a\n', '-d', 'ptest.docs'), (1, 'usage: push ROUTE TYPE\n'))
+
+    def test_types_without_descriptors_stay_bytes(self):
+        """A server that knows only some of the types it documents, as one with types that are not Protobuf's."""
+        doc = json.dumps({'handlers': {
+            'g.s.known': {'input': {'*protos.Doc': {'doc': 'string'}}, 'output': [{'*main.Odd': {}}, 'error']},
+            'g.s.protos': {'input': {'*protos.ProtoNames': {}}, 'output': [{'*protos.ProtoDescriptors': {}}, 'error']},
+        }, 'remotes': {}}).encode()
+        doc_file = gzip.compress(b'\x0a\x09doc.proto\x12\x06protos\x22\x17\x0a\x03Doc\x12\x10\x0a\x03doc\x18\x01\x20'
+                                 b'\x01\x28\x09\x52\x03doc\x62\x06proto3')
+        asked = []
+
+        def answer(route, body):
+            if route == b's.docs':
+                return wire.varint(10) + wire.varint(len(doc)) + doc
+            if route == b'g.s.protos':
+                names = [name for _, name in wire.pb_fields(body)]
+                asked.append(names)
+                if names == [b'protos.Doc']:
+                    return b'\x0a' + wire.varint(len(doc_file)) + doc_file
+                return None
+            return body + b'\xff'
+
+        listener = socket.create_server(('127.0.0.1', 0))
+        self.addCleanup(listener.close)
+
+        def serve():
+            s, _ = listener.accept()
+            with s:
+                s.settimeout(PATIENCE_S)
+                hello = b'{"code":200,"sys":{"dict":{},"heartbeat":30,"serializer":"protobuf"}}'
+                data = b''
+                while True:
+                    packets, data = wire.split_packets(data)
+                    for kind, body in packets:
+                        if kind == wire.HANDSHAKE:
+                            s.sendall(wire.packet(wire.HANDSHAKE, hello))
+                        elif kind == wire.DATA:
+                            m = wire.decode_message(body)
+                            reply = answer(m.route, m.body)
+                            flags = 4 if reply is not None else 0x24
+                            s.sendall(wire.packet(wire.DATA, bytes([flags]) + wire.varint(m.id) +
+                                                  (reply if reply is not None else b'\x0a\x03NO!\x12\x01x')))
+                    more = s.recv(4096)
+                    if not more:
+                        return
+                    data += more
+        thread = threading.Thread(target=serve)
+        thread.start()
+        code, out = self.repl('%s:%d' % listener.getsockname(), 'request s.known {"doc":"x"}\n', '-d', 's.docs')
+        thread.join()
+        self.assertEqual((code, out), (0, 'sv-> hex:0a0178ff\n'))
+        self.assertGreater(len(asked), 2)
+        self.assertEqual(len(asked[0]), 4)
+
+    def test_by_hand_tab_completes_and_keys_move(self):
+        address = self.typed('--serializertype', '2')
+        with tempfile.TemporaryDirectory() as home:
+            history = os.path.join(home, 'kept')
+            with open(history, 'w') as f:
+                f.write('request game.try {"number":1}\n\x1b[2Jnot shown\n')
+            pid, fd = pty.fork()
+            if pid == 0:
+                os.environ.update(PITAYACLI_HISTORY_PATH=history, TERM='xterm')
+                os.execv(TOOL, [TOOL, 'repl', '-d', 'docs.docs'])
+            seen = b''
+
+            def until(text):
+                nonlocal seen
+                end = time.monotonic() + PATIENCE_S
+                while text not in seen:
+                    self.assertTrue(select.select([fd], [], [], max(0, end - time.monotonic()))[0], (text, seen))
+                    seen += os.read(fd, 4096)
+                seen = seen[seen.index(text) + len(text):]
+
+            until(b'>>> ')
+            os.write(fd, b'con\t')
+            until(b'>>> connect ')
+            os.write(fd, b'tcp://%s\r' % address.encode())
+            until(b'connected to tcp://')
+            until(b'>>> ')
+            os.write(fd, b'req\tgu\t\t')
+            until(b'guess.docs.docs   guess.docs.protos   guess.game.try')
+            os.write(fd, b'ga\t{\t')
+            until(b'request guess.game.try {"number":')
+            os.write(fd, b'7\x1b[D8\x1b[C}\x1b[H\x1b[F\r')  # 87: the 8 goes in front of the 7
+            until(b'sv->{"text":"lower","tries_left":4}')
+            until(b'>>> ')
+            os.write(fd, b'\x1b[A\x7f\x7f\x7f41}\r')
+            until(b'sv->{"text":"higher","tries_left":3}')
+            until(b'>>> ')
+            os.write(fd, b'half\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A')  # the oldest that may be shown
+            until(b'request game.try {"number":1}')
+            os.write(fd, b'\x1b[B\x1b[B\x1b[B\x1b[B\x1b[B')
+            until(b'half')
+            os.write(fd, b'\x15\x04')
+            _, status = os.waitpid(pid, 0)
+            os.close(fd)
+            self.assertEqual(status, 0)
+            self.assertNotIn(b'not shown', seen)
+
+
 class Tool(unittest.TestCase):
     def test_commands_are_listed(self):
         run = lambda *args: subprocess.run([TOOL, *args], capture_output=True, text=True, timeout=PATIENCE_S)
@@ -237,6 +433,7 @@ class Tool(unittest.TestCase):
 
 
 if __name__ == '__main__':
+    TYPED = os.path.abspath(sys.argv.pop(3))
     SERVER = os.path.abspath(sys.argv.pop(2))
     TOOL = os.path.abspath(sys.argv.pop(1))
     unittest.main()

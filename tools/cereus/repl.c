@@ -1,6 +1,6 @@
 /* tools/cereus/repl.c: `cereus repl`: commands in, what the server says out. One loop polls the input and the client's
  * fd, so pushes show at once. Two ways to run:
- *   - by hand, when standard input is a terminal: a prompt, a history file, errors are only shown;
+ *   - by hand, when standard input is a terminal: a prompt, a history file, Tab, errors are only shown;
  *   - from a file or a pipe: the next line is read when the answer to the last one is there, the first error ends the
  *     program with exit code 1. */
 #include <errno.h>
@@ -16,13 +16,22 @@
 
 #include <jansson.h>
 
+#include "api.h"
+#include "base/arena.h"
 #include "commands.h"
+#include "edit.h"
+#include "serialize/serializer.h"
 #include "text.h"
+
+#include "doc.pb-c.h"
 
 enum {
     LINE_MAX_LEN = 16 * 1024 * 1024, /* a body that no packet holds is refused by the client */
     CONNECT_TIMEOUT_MS = 5000,
     HISTORY_MAX = 1000, /* lines remembered for `history`; the file keeps all */
+    ROUTE_MAX = 255,
+    QUESTIONS_MAX = 5000, /* for descriptors, after one connect; no server needs as many */
+    PUSH_TYPES_MAX = 256,
 };
 
 #define PROMPT ">>> "
@@ -32,8 +41,22 @@ typedef struct hello {
     char *platform, *lib_version, *build_number, *version, *user;
 } hello;
 
+/* `push ROUTE TYPE` */
+typedef struct push_type {
+    char *route, *type;
+} push_type;
+
 typedef struct repl {
-    cereus_client *client; /* NULL before the first connect */
+    cereus_client *client;  /* NULL before the first connect */
+    const char *docs_route; /* of --docs; NULL: none */
+    crs_api *api;           /* what the server has told; NULL: nothing */
+    bool loading;           /* it is being asked */
+    bool singly;            /* it did not know one of several names */
+    unsigned questions;
+    push_type push_types[PUSH_TYPES_MAX];
+    size_t push_type_count;
+    crs_edit edit;
+    bool editing; /* the terminal hands over keys */
     hello hello;
     char *address;          /* HOST:PORT whose tcp:// is to be tried when ws:// has failed; NULL: it is not */
     char *url;              /* the one being connected to */
@@ -108,6 +131,26 @@ static void show_word(const char *text)
 
 /* -- callbacks of the client -- */
 
+/* Are bodies translated between JSON and Protobuf? */
+static bool translates(const repl *r)
+{
+    return r->api && !r->hex && strcmp(cereus_client_serializer(r->client), "protobuf") == 0;
+}
+
+/* Show a body of the server as JSON if its type is known; one that does not fit its type as it is. */
+static void show_typed(repl *r, const char *route, crs_api_body which, cereus_slice body)
+{
+    crs_bytes json;
+    cereus_error err = {0};
+    crs_bytes_init(&json, 4 * (size_t)LINE_MAX_LEN);
+    bool typed = translates(r) && crs_api_decode(r->api, route, which, body, &json, &err) == CEREUS_OK;
+    show_body(r, typed ? crs_bytes_slice(&json) : body);
+    putchar('\n');
+    crs_bytes_fini(&json);
+    if (err.status)
+        fail(r, "this is not what the documentation says: %s", err.msg);
+}
+
 static void on_push(cereus_client *c, cereus_slice route, cereus_slice body, void *user)
 {
     repl *r = user;
@@ -115,21 +158,27 @@ static void on_push(cereus_client *c, cereus_slice route, cereus_slice body, voi
     fputs("push ", stdout);
     crs_text_show(stdout, route, 0, true);
     fputs(" -> ", stdout);
-    show_body(r, body);
-    putchar('\n');
+    show_typed(r, (const char *)route.data, CRS_API_PUSH, body);
 }
+
+/* A request that waits for its answer. */
+typedef struct asked {
+    repl *r;
+    char route[ROUTE_MAX + 1];
+} asked;
 
 static void on_reply(cereus_client *c, const cereus_client_reply *reply, void *user)
 {
-    repl *r = user;
+    asked a = *(asked *)user;
+    repl *r = a.r;
+    crs_free(user);
     r->waiting--;
     if (r->leaving)
         return;
     begin_output(r);
     if (reply->status == CEREUS_OK) {
         fputs(r->from_file ? "sv-> " : "sv->", stdout);
-        show_body(r, reply->body);
-        putchar('\n');
+        show_typed(r, a.route, CRS_API_REPLY, reply->body);
         return;
     }
     fputs("error ", stdout);
@@ -143,6 +192,128 @@ static void on_reply(cereus_client *c, const cereus_client_reply *reply, void *u
         show_word(reply->metadata[i].value);
     }
     fail(r, "%s", "");
+}
+
+/* -- reading the documentation, after the connect -- */
+
+static void fail_docs(repl *r, const char *what, const cereus_client_reply *reply)
+{
+    r->loading = false;
+    begin_output(r);
+    printf("cannot read the %s: ", what);
+    show_word(*reply->code ? reply->code : cereus_status_text(reply->status));
+    fputs(": ", stdout);
+    show_word(reply->msg);
+    fail(r, "%s", "");
+}
+
+static void on_descriptors(cereus_client *c, const cereus_client_reply *reply, void *user);
+
+/* Ask for the descriptors that are missing; if there is nothing to ask, all is known. */
+static void ask_descriptors(repl *r)
+{
+    const char *route = r->api ? crs_api_descriptors_route(r->api) : NULL;
+    crs_bytes body;
+    bool any = false;
+    r->loading = false;
+    if (!route || r->hex || strcmp(cereus_client_serializer(r->client), "protobuf") != 0)
+        return;
+    if (r->questions++ == QUESTIONS_MAX) {
+        fail(r, "cannot read the descriptors: they never end");
+        return;
+    }
+    crs_bytes_init(&body, LINE_MAX_LEN);
+    cereus_status st = CEREUS_OK;
+    if (r->singly)
+        st = crs_api_ask_singly(r->api, &body, &any);
+    if (!st && !any) {
+        r->singly = false;
+        st = crs_api_ask(r->api, &body, &any);
+    }
+    if (!st && any)
+        st = cereus_client_request(r->client, route, crs_bytes_slice(&body), 0, on_descriptors, r);
+    r->loading = !st && any;
+    crs_bytes_fini(&body);
+    if (st)
+        fail(r, "cannot read the descriptors: %s", cereus_status_text(st));
+}
+
+static void on_descriptors(cereus_client *c, const cereus_client_reply *reply, void *user)
+{
+    repl *r = user;
+    cereus_error err = {0};
+    if (r->leaving)
+        return;
+    if (reply->status == CEREUS_E_FAILED) {
+        /* of a type that it has no descriptor for, bodies are shown and sent as they are */
+        r->singly = true;
+        ask_descriptors(r);
+        return;
+    }
+    if (reply->status) {
+        fail_docs(r, "descriptors", reply);
+        return;
+    }
+    if (crs_api_learn(r->api, reply->body, &err)) {
+        r->loading = false;
+        fail(r, "cannot read the descriptors: %s", err.msg);
+        return;
+    }
+    ask_descriptors(r);
+}
+
+static void *take(void *arena, size_t size)
+{
+    return crs_arena_alloc(arena, size);
+}
+
+/* protos.Doc, in the serializer of the server. */
+static cereus_status read_docs(repl *r, cereus_slice body, cereus_error *err)
+{
+    const cereus_serializer *s = crs_serializer_find(cereus_client_serializer(r->client));
+    crs_arena arena;
+    ProtobufCMessage *msg = NULL;
+    if (!s)
+        return crs_fail(err, CEREUS_E_UNSUPPORTED, "this server's serializer is not known here");
+    crs_arena_init(&arena, 4 * (size_t)LINE_MAX_LEN);
+    cereus_status st = s->decode(&protos__doc__descriptor, body, take, &arena, &msg, err);
+    const Protos__Doc *doc = (const Protos__Doc *)msg;
+    if (!st)
+        st = crs_api_new(cereus_slice_str(doc->doc ? doc->doc : ""), &r->api, err);
+    crs_arena_fini(&arena);
+    return st;
+}
+
+static void on_docs(cereus_client *c, const cereus_client_reply *reply, void *user)
+{
+    repl *r = user;
+    cereus_error err = {0};
+    if (r->leaving)
+        return;
+    if (reply->status) {
+        fail_docs(r, "documentation", reply);
+        return;
+    }
+    r->api = crs_api_free(r->api);
+    cereus_status st = read_docs(r, reply->body, &err);
+    for (size_t i = 0; !st && i < r->push_type_count; i++)
+        st = crs_api_set_push(r->api, r->push_types[i].route, r->push_types[i].type);
+    if (st) {
+        r->loading = false;
+        fail(r, "cannot read the documentation: %s", *err.msg ? err.msg : cereus_status_text(st));
+        return;
+    }
+    r->questions = 0;
+    r->singly = false;
+    ask_descriptors(r);
+}
+
+static void ask_docs(repl *r)
+{
+    cereus_status st = cereus_client_request(r->client, r->docs_route, cereus_slice_of("", 0), 0, on_docs, r);
+    r->loading = !st;
+    if (st)
+        fail(r, "cannot read the documentation: %s", cereus_status_text(st));
 }
 
 static void on_kick(cereus_client *c, void *user)
@@ -161,6 +332,8 @@ static void on_state(cereus_client *c, cereus_client_state state, const cereus_e
         r->address = NULL;
         say(r, "connected to %s, serializer %s, heartbeat %g s", r->url, cereus_client_serializer(c),
             (double)cereus_client_heartbeat_ms(c) / 1000);
+        if (r->docs_route)
+            ask_docs(r);
         return;
     }
     if (state != CEREUS_CLIENT_CLOSED && state != CEREUS_CLIENT_KICKED)
@@ -180,7 +353,7 @@ static void on_state(cereus_client *c, cereus_client_state state, const cereus_e
             return;
     }
     bool was_connecting = r->connecting;
-    r->connecting = false;
+    r->connecting = r->loading = false;
     r->wait_until_ms = 0; /* nothing comes any more */
     if (was_connecting)
         fail(r, "cannot connect: %s", why->msg);
@@ -272,16 +445,28 @@ static void send_line(repl *r, char *rest, bool is_request)
     crs_bytes_init(&bytes, LINE_MAX_LEN);
     cereus_slice body = cereus_slice_str(rest);
     size_t at = 0;
-    cereus_status st = r->hex ? crs_text_unhex(body, &bytes, &at) : CEREUS_OK;
-    if (r->hex)
+    cereus_error err = {0};
+    asked *a = NULL;
+    cereus_status st = r->hex          ? crs_text_unhex(body, &bytes, &at)
+                       : translates(r) ? crs_api_encode(r->api, route, body, &bytes, &err)
+                                       : CEREUS_OK;
+    if (r->hex || translates(r))
         body = crs_bytes_slice(&bytes);
+    if (!st && is_request && !(a = crs_zalloc(sizeof *a)))
+        st = CEREUS_E_NOMEM;
+    if (a) {
+        a->r = r;
+        snprintf(a->route, sizeof a->route, "%s", route);
+    }
     if (!st)
-        st = is_request ? cereus_client_request(r->client, route, body, 0, on_reply, r)
+        st = is_request ? cereus_client_request(r->client, route, body, 0, on_reply, a)
                         : cereus_client_notify(r->client, route, body);
-    if (st)
-        fail(r, "cannot send: %s", cereus_status_text(st));
-    else if (is_request)
+    if (st) {
+        crs_free(a);
+        fail(r, "cannot send: %s", *err.msg ? err.msg : cereus_status_text(st));
+    } else if (is_request) {
         r->waiting++;
+    }
     crs_bytes_fini(&bytes);
 }
 
@@ -297,8 +482,39 @@ static void run_notify(repl *r, char *rest)
 
 static void run_push(repl *r, char *rest)
 {
-    /* Pitaya's needs it to know the message type of a push; here pushes are shown as they come */
-    say(r, "push is not needed: all pushes are shown");
+    if (!r->docs_route) { /* for old scripts */
+        say(r, "push is not needed without --docs: all pushes are shown as they come");
+        return;
+    }
+    const char *route = take_word(&rest), *type = take_word(&rest);
+    if (!*route || !*type || *rest) {
+        fail(r, "usage: push ROUTE TYPE");
+        return;
+    }
+    if (r->push_type_count == PUSH_TYPES_MAX) {
+        fail(r, "more than %d types of pushes", PUSH_TYPES_MAX);
+        return;
+    }
+    push_type *p = &r->push_types[r->push_type_count++];
+    *p = (push_type){.route = crs_strdup(route), .type = crs_strdup(type)};
+    if (!p->route || !p->type || (r->api && crs_api_set_push(r->api, route, type))) {
+        fail(r, "out of memory");
+        return;
+    }
+    if (connected(r))
+        ask_descriptors(r);
+}
+
+static void run_routes(repl *r, char *rest)
+{
+    const char *route;
+    if (!r->api)
+        fail(r, r->docs_route ? "not connected yet" : "the routes are not known: start with --docs ROUTE");
+    for (size_t i = 0; r->api && (route = crs_api_route(r->api, i)); i++) {
+        begin_output(r);
+        show_word(route);
+        putchar('\n');
+    }
 }
 
 static bool set_text(char **field, const char *text)
@@ -405,7 +621,8 @@ static const struct {
      run_sethandshake},
     {"disconnect", "", "close the connection", run_disconnect},
     {"wait", "MILLISECONDS", "show what comes for a while, or until disconnected", run_wait},
-    {"push", "ROUTE TYPE", "accepted for old scripts; all pushes are shown anyway", run_push},
+    {"push", "ROUTE TYPE", "with --docs: what pushes on a route are, so that they can be shown", run_push},
+    {"routes", "", "with --docs: list the server's routes", run_routes},
     {"history", "", "list the commands so far", run_history},
     {"clear", "", "clear the screen", run_clear},
     {"help", "", "print this", run_help},
@@ -427,6 +644,7 @@ static void remember(repl *r, const char *line)
     *slot = crs_strdup(line);
     if (*slot)
         r->past_count++;
+    crs_edit_remember(&r->edit, line);
     if (r->history) {
         fprintf(r->history, "%s\n", line);
         fflush(r->history); /* another REPL may run beside this one */
@@ -456,7 +674,7 @@ static void run_line(repl *r, char *line)
 static bool busy(const repl *r)
 {
     /* by hand only connect is waited for: the next command hardly means anything before */
-    return r->connecting || r->wait_until_ms || (!r->by_hand && r->waiting);
+    return r->connecting || r->loading || r->wait_until_ms || (!r->by_hand && r->waiting);
 }
 
 static void run_lines(repl *r)
@@ -481,6 +699,37 @@ static void run_lines(repl *r)
     }
 }
 
+static void complete_line(cereus_slice before, crs_candidates *ret, void *user)
+{
+    const repl *r = user;
+    const char *names[CEREUS_COUNT(commands) + 1];
+    for (size_t i = 0; i < CEREUS_COUNT(commands); i++)
+        names[i] = commands[i].name;
+    names[CEREUS_COUNT(commands)] = NULL;
+    crs_api_complete(r->api, names, before, ret);
+}
+
+static void feed_keys(repl *r, const uint8_t *keys, size_t count)
+{
+    for (size_t i = 0; i < count && !r->in_ended; i++) {
+        switch (crs_edit_feed(&r->edit, keys[i])) {
+        case CRS_EDIT_NOTHING:
+            break;
+        case CRS_EDIT_END:
+            r->in_ended = true;
+            break;
+        case CRS_EDIT_LINE:
+            r->prompt_shown = false;
+            if (crs_bytes_append(&r->lines, r->edit.line.data, r->edit.line.len) ||
+                crs_bytes_append_byte(&r->lines, '\n')) {
+                r->quit = r->failed = true;
+                say(r, "a line is too long");
+            }
+            crs_edit_clear(&r->edit);
+        }
+    }
+}
+
 static void read_input(repl *r)
 {
     uint8_t part[4096];
@@ -491,6 +740,9 @@ static void read_input(repl *r)
         r->in_ended = true;
         if (n < 0)
             fail(r, "cannot read commands: %s", strerror(errno));
+    } else if (r->editing) {
+        feed_keys(r, part, (size_t)n);
+        return;
     } else if (crs_bytes_append(&r->lines, part, (size_t)n)) {
         r->quit = r->failed = true;
         say(r, "a line is too long");
@@ -516,7 +768,10 @@ static void run_loop(repl *r)
         if (r->quit)
             break;
         if (r->by_hand && !busy(r) && !r->prompt_shown) {
-            fputs(PROMPT, stdout);
+            if (r->editing)
+                crs_edit_show(&r->edit);
+            else
+                fputs(PROMPT, stdout);
             r->prompt_shown = true;
         }
         fflush(stdout);
@@ -547,6 +802,8 @@ const char crs_usage_repl[] =
     "usage: cereus repl [options]\n\n"
     "  -f, --filename FILE  run the commands in FILE, wait for each answer, stop at the first error with exit\n"
     "                       code 1; `-` is standard input\n"
+    "  -d, --docs ROUTE     read the routes from the server's documentation; Tab completes them and the fields of\n"
+    "                       bodies, and with a Protobuf server bodies are given and shown as JSON\n"
     "  -p, --pretty         lay out JSON over several lines\n"
     "  -x, --hex            bodies are given and shown as hex digits\n\n"
     "Commands come from standard input; from a pipe as with -f. `help` lists them. History is kept in\n"
@@ -559,7 +816,7 @@ static int usage(FILE *out)
 }
 
 /* Opened only for a person. A history that cannot be kept is no reason not to start. */
-static FILE *open_history(void)
+static FILE *open_history(crs_edit *edit)
 {
     const char *path = getenv("PITAYACLI_HISTORY_PATH"), *home = getenv("HOME");
     char at_home[4096];
@@ -569,6 +826,17 @@ static FILE *open_history(void)
             return NULL;
         path = at_home;
     }
+    FILE *old = fopen(path, "re");
+    char *line = NULL;
+    size_t cap = 0;
+    for (ssize_t len; old && (len = getline(&line, &cap, old)) > 0;) {
+        line[len - 1] = line[len - 1] == '\n' ? '\0' : line[len - 1];
+        if (crs_text_is_plain(cereus_slice_str(line))) /* it is shown again */
+            crs_edit_remember(edit, line);
+    }
+    free(line);
+    if (old)
+        fclose(old);
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600); /* requests may hold passwords */
     FILE *file = fd < 0 ? NULL : fdopen(fd, "a");
     if (fd >= 0 && !file)
@@ -579,6 +847,13 @@ static FILE *open_history(void)
 static void repl_fini(repl *r)
 {
     cereus_client_free(r->client);
+    crs_edit_restore();
+    crs_edit_fini(&r->edit);
+    crs_api_free(r->api);
+    for (size_t i = 0; i < r->push_type_count; i++) {
+        crs_free(r->push_types[i].route);
+        crs_free(r->push_types[i].type);
+    }
     char *const texts[] = {r->hello.platform,
                            r->hello.lib_version,
                            r->hello.build_number,
@@ -619,8 +894,8 @@ int crs_cmd_repl(int argc, char **argv)
             r.hex = true;
             break;
         case 'd':
-            fputs("cereus repl: descriptors are not read from a docs route; give Protobuf bodies with --hex\n", stderr);
-            return 2;
+            r.docs_route = optarg;
+            break;
         case 'h':
             return usage(stdout);
         default:
@@ -637,8 +912,13 @@ int crs_cmd_repl(int argc, char **argv)
     }
     r.from_file = file;
     r.by_hand = !file && isatty(STDIN_FILENO);
-    if (r.by_hand)
-        r.history = open_history();
+    crs_edit_init(&r.edit, PROMPT);
+    r.edit.complete = complete_line;
+    r.edit.user = &r;
+    if (r.by_hand) {
+        r.history = open_history(&r.edit);
+        r.editing = crs_edit_take_terminal();
+    }
     run_loop(&r);
     int code = r.failed ? 1 : 0;
     repl_fini(&r);
