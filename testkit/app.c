@@ -398,6 +398,12 @@ struct cereus_test_gate {
     atomic_size_t count;
 };
 
+struct cereus_test_leash {
+    cereus_test_leash *next;
+    cereus_test_gate *came;
+    int fd; /* an eventfd, readable once released */
+};
+
 cereus_test_app *cereus_test_end(cereus_test_app *t)
 {
     if (!t)
@@ -415,6 +421,12 @@ cereus_test_app *cereus_test_end(cereus_test_app *t)
         cereus_test_gate *gate = t->gates;
         t->gates = gate->next;
         free(gate);
+    }
+    while (t->leashes) {
+        cereus_test_leash *leash = t->leashes;
+        t->leashes = leash->next;
+        close(leash->fd);
+        free(leash);
     }
     while (t->kept) {
         kit_kept *k = t->kept;
@@ -553,4 +565,43 @@ void cereus_test_gate_await_at(cereus_test_where where, cereus_test_gate *gate, 
     if (!kit_wait(where, gate->t, gate_passed, &w, 1))
         cereus_test_fail_at(where, "%zu passes of the gate expected, but %zu came: %s", count,
                             cereus_test_gate_count(gate), kit_waited(gate->t));
+}
+
+cereus_test_leash *cereus_test_leash_new(cereus_test_app *t)
+{
+    cereus_test_leash *leash = kit_alloc(sizeof *leash);
+    leash->came = cereus_test_gate_new(t);
+    leash->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (leash->fd < 0)
+        kit_die("cereus_test_leash_new(): eventfd");
+    leash->next = t->leashes;
+    t->leashes = leash;
+    return leash;
+}
+
+cereus_status cereus_test_leash_hold(cereus_test_leash *leash, cereus_ctx *ctx)
+{
+    int fd = dup(leash->fd); /* several handlers of one loop may hold: a loop watches each descriptor once */
+    if (fd < 0)
+        return CEREUS_E_IO;
+    cereus_test_gate_pass(leash->came);
+    cereus_status st = cereus_await_fd(ctx, fd, CEREUS_FD_READABLE, 0, NULL);
+    close(fd);
+    return st;
+}
+
+void cereus_test_leash_await_at(cereus_test_where where, cereus_test_leash *leash, size_t count)
+{
+    watch w = {.gate = leash->came, .number = count};
+    if (!kit_wait(where, leash->came->t, gate_passed, &w, 1))
+        cereus_test_fail_at(where, "%zu handlers on the leash expected, but %zu came: %s", count,
+                            cereus_test_gate_count(leash->came), kit_waited(leash->came->t));
+}
+
+void cereus_test_leash_release(cereus_test_leash *leash)
+{
+    uint64_t one = 1;
+    if (write(leash->fd, &one, sizeof one) < 0) {
+        /* it is released already, very often */
+    }
 }

@@ -35,6 +35,7 @@ struct cereus_test_app {
     bool running;
     cereus_test_client *clients, **clients_tail; /* in the order of making */
     cereus_test_gate *gates;
+    cereus_test_leash *leashes;
     kit_kept *kept;
     uint64_t began_ms; /* sockets mode */
     pthread_mutex_t mu;

@@ -129,7 +129,7 @@ CEREUS_API void cereus_test_settle_at(cereus_test_where where, cereus_test_app *
  * sockets. */
 #define cereus_test_advance(t, ms) cereus_test_advance_at(CEREUS_TEST_HERE, t, ms)
 CEREUS_API void cereus_test_advance_at(cereus_test_where where, cereus_test_app *t, uint64_t ms);
-/** Milliseconds since the test began, by the app's clock. */
+/** Milliseconds since the test began, by the app's clock. In memory mode the time of day was 2026-01-02T03:04:05Z then. */
 CEREUS_API uint64_t cereus_test_now_ms(cereus_test_app *t);
 
 /* -- players: the official client, which beats its heart and inflates bodies -- */
@@ -303,6 +303,18 @@ CEREUS_API size_t cereus_test_gate_count(cereus_test_gate *gate);
 /** Wait until it happened @p count times since the gate was made. */
 #define cereus_test_gate_await(gate, count) cereus_test_gate_await_at(CEREUS_TEST_HERE, gate, count)
 CEREUS_API void cereus_test_gate_await_at(cereus_test_where where, cereus_test_gate *gate, size_t count);
+
+/** Holds handlers at a place of the game's code until the test lets them go on, their loops free meanwhile. */
+typedef struct cereus_test_leash cereus_test_leash;
+CEREUS_API cereus_test_leash *cereus_test_leash_new(cereus_test_app *t);
+/** In a handler, task or callback: wait until released; from then on it holds nobody. Returns as cereus_await_fd(). Thread:
+ * fiber. May yield. */
+CEREUS_API cereus_status cereus_test_leash_hold(cereus_test_leash *leash, cereus_ctx *ctx);
+/** Wait until @p count handlers have come to it since it was made. */
+#define cereus_test_leash_await(leash, count) cereus_test_leash_await_at(CEREUS_TEST_HERE, leash, count)
+CEREUS_API void cereus_test_leash_await_at(cereus_test_where where, cereus_test_leash *leash, size_t count);
+/** Thread: any. */
+CEREUS_API void cereus_test_leash_release(cereus_test_leash *leash);
 
 #ifdef __cplusplus
 }

@@ -192,6 +192,27 @@ static void game_code_runs_by_itself(void **state)
     assert_int_equal(cereus_test_gate_count(v.gate), 3);
 }
 
+static void wait_on_leash(cereus_ctx *ctx, void *user)
+{
+    cereus_test_check(cereus_test_leash_hold(user, ctx) == CEREUS_OK);
+    cereus_log_info(ctx, "off the leash");
+}
+
+static void a_leash_holds_game_code(void **state)
+{
+    (void)state;
+    cereus_test_leash *leash = cereus_test_leash_new(t);
+    for (size_t i = 1; i <= 3; i++) {
+        assert_int_equal(cereus_app_spawn(cereus_test_get_app(t), "room", wait_on_leash, leash), CEREUS_OK);
+        cereus_test_leash_await(leash, i);
+    }
+    cereus_test_call(cereus_test_connect(t, CEREUS_TEST_TCP), "room.echo", "the loop is free");
+    assert_null(cereus_test_logged(t, "off the leash"));
+    cereus_test_leash_release(leash);
+    cereus_test_expect_log(t, "off the leash");
+    cereus_test_run(t, "room", wait_on_leash, leash); /* holds nobody any more */
+}
+
 static void offloaded_work_has_a_stack_of_its_own(void **state)
 {
     (void)state;
@@ -224,6 +245,7 @@ int main(void)
         TEST(a_stop_is_heard_and_answers_what_waits),
         TEST(raw_connections_say_anything),
         TEST(game_code_runs_by_itself),
+        TEST(a_leash_holds_game_code),
         TEST(offloaded_work_has_a_stack_of_its_own),
         TEST(a_start_may_fail),
     };

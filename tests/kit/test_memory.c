@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -175,6 +176,31 @@ static void a_start_and_a_stop_may_wait_for_modules(void **state)
     cereus_test_end(other);
 }
 
+static cereus_status note_time(cereus_ctx *ctx, void *user)
+{
+    (void)ctx;
+    *(uint64_t *)user = cereus_test_now_ms(t);
+    return CEREUS_OK;
+}
+
+static void timers_ring_by_the_clock_of_the_test(void **state)
+{
+    (void)state;
+    setenv("TZ", "UTC", 1);
+    tzset();
+    uint64_t every = 0, cron = 0;
+    cereus_app *app = cereus_test_get_app(t);
+    assert_int_equal(cereus_timer_every(app, "room", 700, note_time, &every, NULL, NULL), CEREUS_OK);
+    assert_int_equal(cereus_timer_cron(app, "room", "30 4 * * *", note_time, &cron, NULL, NULL), CEREUS_OK);
+    cereus_test_advance(t, 2099);
+    assert_int_equal(every, 1400);
+    cereus_test_advance(t, 1);
+    assert_int_equal(every, 2100);
+    cereus_test_advance(t, 24 * 3600 * 1000);
+    /* it began at 03:04:05 */
+    assert_in_range(cron, (25 * 60 + 55) * 1000 + 3600 * 1000, (25 * 60 + 55) * 1000 + 3600 * 1000 + 999);
+}
+
 static void wrappers_see_connections_of_memory(void **state)
 {
     (void)state;
@@ -240,6 +266,7 @@ int main(void)
         TEST(loops_are_turned_in_turn),
         TEST(apps_beside_each_other_share_the_clock),
         TEST(a_start_and_a_stop_may_wait_for_modules),
+        TEST(timers_ring_by_the_clock_of_the_test),
         TEST(wrappers_see_connections_of_memory),
         TEST(the_same_test_does_the_same_each_time),
         TEST(a_stop_takes_no_time_of_ours),
