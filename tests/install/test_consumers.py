@@ -104,6 +104,11 @@ class Consumers(Installed):
         ours = {p.name for d in ("include/cereus", "clients/c/include/cereus") for p in (self.root / d).glob("*.h")}
         self.assertEqual({p.name for p in (self.prefix / "include/cereus").iterdir()}, ours)
 
+    def test_the_unit_is_where_systemd_looks_and_its_page_is_there(self):
+        unit = (self.prefix / "lib/systemd/system/cereus@.service").read_text()
+        self.assertIn("Documentation=file:///usr/share/doc/cereus/operation.md\n", unit)
+        self.assertTrue((self.prefix / "share/doc/cereus/operation.md").is_file())
+
 
 if __name__ == "__main__":
     Installed.root, Installed.build = (pathlib.Path(p).resolve() for p in sys.argv[1:3])

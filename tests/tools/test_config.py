@@ -67,10 +67,26 @@ class Config(unittest.TestCase):
             'game.yaml:10:19: error: pitaya.serializertype: "3" is out of range, 1 to 2',
             "game.yaml:12:16: warning: ceruess.loops: is taken for a key of the game's own, did you mean "
             'cereus.loops?',
-            'game.yaml:5:11: error: listener "http://0.0.0.0:3250": must begin with tcp://, tls://, ws:// or wss://',
+            'game.yaml:5:11: warning: unless the game has an acceptor for it: listener "http://0.0.0.0:3250": must begin with tcp://, tls://, ws:// or wss://',
             'game.yaml:5:11: error: listener "ws://0.0.0.0": needs a port from 0 to 65535, like tcp://0.0.0.0:3250',
-            '6 errors, 4 warnings'])
+            '5 errors, 5 warnings'])
         self.assertEqual((code, err), (1, ""))
+
+    def test_certificates_are_looked_at(self):
+        tls = os.environ["CEREUS_TEST_TLS"]
+        for cert, key, want in (
+                (f"{tls}/server.crt", f"{tls}/server.key", []),
+                (f"{tls}/server.crt", "", ["game.yaml:1:18: warning: cereus.tls.key: is not set, and cereus.tls.cert does "
+                                           "nothing without it"]),
+                ("none.crt", f"{tls}/server.key", ["game.yaml:1:18: warning: none.crt: No such file or directory"]),
+                (f"{tls}/server.crt", f"{tls}/other.key", [
+                    f"game.yaml:1:18: warning: {tls}/other.key: this key does not belong to the certificate "
+                    f"{tls}/server.crt"])):
+            with self.subTest(cert=cert, key=key):
+                name = self.write("game.yaml", f"cereus.tls.cert: {cert}\ncereus.tls.key: {key}\n")
+                code, out, err = self.run_tool("check", name)
+                self.assertEqual((code, err), (0, ""))
+                self.assertEqual(out.splitlines()[:-1], want)
 
     def test_warnings_alone_fail_only_when_strict(self):
         name = self.write("game.yaml", "cereus.lops: 2\n")

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "config/config.h"
 #include "transport/tcp.h"
+#include "transport/tls.h"
 
 enum { MISTAKES_SHOWN = 200, PRINTED_MAX = 16 * 1024 * 1024 };
 
@@ -35,6 +36,8 @@ static int bad_usage(const char *arg)
 
 /* ---- check ---- */
 
+static const char *const schemes[] = {"tcp://", "tls://", "ws://", "wss://"};
+
 typedef struct tally {
     size_t errors, warnings;
 } tally;
@@ -57,14 +60,42 @@ static void check_listeners(const cereus_config *cfg, tally *t)
 {
     size_t count;
     const char *const *urls = crs_config_list(cfg, CRS_KEY_LISTEN, &count);
+    const char *where = crs_config_source(cfg, CRS_KEY_LISTEN);
     for (size_t i = 0; i < count; i++) {
         crs_endpoint endpoint;
         cereus_error err;
-        if (crs_endpoint_parse(urls[i], &endpoint, &err) != CEREUS_OK)
-            show_mistake(
-                &(crs_config_mistake){.error = true, .where = crs_config_source(cfg, CRS_KEY_LISTEN), .text = err.msg},
-                t);
+        if (crs_endpoint_parse(urls[i], &endpoint, &err) == CEREUS_OK)
+            continue;
+        bool known = false;
+        for (size_t s = 0; s < CEREUS_COUNT(schemes); s++)
+            known = known || strncmp(urls[i], schemes[s], strlen(schemes[s])) == 0;
+        if (!known && strstr(urls[i], "://"))
+            crs_fail_in(&err, err.status, "unless the game has an acceptor for it");
+        show_mistake(&(crs_config_mistake){.error = known || !strstr(urls[i], "://"), .where = where, .text = err.msg},
+                     t);
     }
+}
+
+/* The files may be those of another machine, so what is wrong with them is a warning here. */
+static void check_certificate(const cereus_config *cfg, tally *t)
+{
+    static const crs_config_key keys[] = {CRS_KEY_TLS_CERT, CRS_KEY_TLS_KEY};
+    const char *files[] = {crs_config_text(cfg, keys[0]), crs_config_text(cfg, keys[1])};
+    crs_tls *tls = NULL;
+    cereus_error err = {0};
+    if (!*files[0] && !*files[1])
+        return;
+    for (size_t i = 0; i < CEREUS_COUNT(files); i++) {
+        if (*files[i])
+            continue;
+        snprintf(err.msg, sizeof err.msg, "%s: is not set, and %s does nothing without it",
+                 crs_config_info_of(keys[i])->name, crs_config_info_of(keys[1 - i])->name);
+        show_mistake(&(crs_config_mistake){.where = crs_config_source(cfg, keys[1 - i]), .text = err.msg}, t);
+        return;
+    }
+    if (crs_tls_new(files[0], files[1], &tls, &err) != CEREUS_OK)
+        show_mistake(&(crs_config_mistake){.where = crs_config_source(cfg, keys[0]), .text = err.msg}, t);
+    crs_tls_unref(tls);
 }
 
 static int check(int argc, char **argv)
@@ -103,6 +134,7 @@ static int check(int argc, char **argv)
     }
     if (code < 0) {
         check_listeners(cfg, &t);
+        check_certificate(cfg, &t);
         if (t.errors + t.warnings == 0)
             puts("ok");
         else
