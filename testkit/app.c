@@ -534,6 +534,18 @@ void cereus_test_expect_counter_at(cereus_test_where where, cereus_test_app *t, 
                             cereus_app_counter(t->app, name), kit_waited(t));
 }
 
+static bool wants_end(void *arg)
+{
+    return ops->wants_end(((watch *)arg)->t->app);
+}
+
+void cereus_test_expect_shutdown_at(cereus_test_where where, cereus_test_app *t)
+{
+    watch w = {.t = t};
+    if (!kit_wait(where, t, wants_end, &w, 1))
+        cereus_test_fail_at(where, "nobody has called cereus_app_shutdown(): %s", kit_waited(t));
+}
+
 cereus_test_gate *cereus_test_gate_new(cereus_test_app *t)
 {
     cereus_test_gate *gate = kit_alloc(sizeof *gate);

@@ -789,6 +789,29 @@ static bool is_raw(cereus_test_where where, const cereus_test_client *c)
     return !c->client;
 }
 
+typedef struct unsent {
+    cereus_test_client *c;
+    const uint8_t *data;
+    size_t len;
+} unsent;
+
+static bool raw_sent(void *arg)
+{
+    unsent *u = arg;
+    while (u->len && u->c->fd >= 0) {
+        ssize_t n = send(u->c->fd, u->data, u->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return false;
+        if (n < 0)
+            return true; /* closed: what is expected next tells */
+        u->data += n;
+        u->len -= (size_t)n;
+    }
+    return true;
+}
+
 void cereus_test_send_at(cereus_test_where where, cereus_test_client *c, const void *data, size_t len)
 {
     if (!is_raw(where, c))
@@ -799,12 +822,10 @@ void cereus_test_send_at(cereus_test_where where, cereus_test_client *c, const v
             cereus_test_fail_at(where, "%zu bytes cannot be sent: %s", len, cereus_status_text(st));
         return;
     }
-    for (size_t at = 0; c->fd >= 0 && at < len;) {
-        ssize_t n = send(c->fd, (const uint8_t *)data + at, len - at, MSG_NOSIGNAL);
-        if (n < 0 && errno != EINTR)
-            return; /* closed: what is expected next tells */
-        at += n > 0 ? (size_t)n : 0;
-    }
+    unsent u = {.c = c, .data = data, .len = len};
+    if (!kit_wait(where, c->t, raw_sent, &u, 1))
+        cereus_test_fail_at(where, "%zu of %zu bytes cannot be sent, for the server does not read: %s", u.len, len,
+                            kit_waited(c->t));
 }
 
 typedef struct wanted {

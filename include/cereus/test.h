@@ -293,6 +293,10 @@ CEREUS_API void cereus_test_expect_sessions_at(cereus_test_where where, cereus_t
 CEREUS_API void cereus_test_expect_counter_at(cereus_test_where where, cereus_test_app *t, const char *name,
                                               uint64_t least);
 
+/** Wait until somebody has called cereus_app_shutdown(). The app goes on until cereus_test_stop(). */
+#define cereus_test_expect_shutdown(t) cereus_test_expect_shutdown_at(CEREUS_TEST_HERE, t)
+CEREUS_API void cereus_test_expect_shutdown_at(cereus_test_where where, cereus_test_app *t);
+
 /** Counts what happened inside the app, so that the test can wait for it. */
 typedef struct cereus_test_gate cereus_test_gate;
 CEREUS_API cereus_test_gate *cereus_test_gate_new(cereus_test_app *t);

@@ -1,6 +1,7 @@
 /* app/manual.c: loops turned by hand. */
 #include "app/manual.h"
 
+#include <poll.h>
 #include <signal.h>
 
 #include "app/app_priv.h"
@@ -74,6 +75,12 @@ void crs_manual_go_on(cereus_app *app)
     }
 }
 
+static bool wants_end(cereus_app *app)
+{
+    struct pollfd fd = {.fd = app->shutdown_fd, .events = POLLIN}; /* which is never read */
+    return poll(&fd, 1, 0) == 1;
+}
+
 static cereus_status open_conn(cereus_app *app, uint32_t loop, bool websocket, crs_manual_conn **ret_conn)
 {
     if (app->loops_up == 0)
@@ -133,6 +140,7 @@ const crs_manual_ops cereus_private_manual = {
     .use = use,
     .turn = turn,
     .next_ms = next_ms,
+    .wants_end = wants_end,
     .open = open_conn,
     .hang_up = hang_up,
     .send = send_bytes,

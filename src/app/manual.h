@@ -35,6 +35,9 @@ typedef struct crs_manual_ops {
     /** When the clock shows this the app has something to do; UINT64_MAX: never. */
     uint64_t (*next_ms)(cereus_app *app);
 
+    /** Has somebody asked for the end? Of any app that runs, also of one with threads. */
+    bool (*wants_end)(cereus_app *app);
+
     /** Connect to loop @p loop (modulo their number). @return CEREUS_OK; CEREUS_E_STATE: it does not run; CEREUS_E_NOMEM.
      * Ownership: gives, end it with hang_up(), before or after the app's own end. */
     cereus_status (*open)(cereus_app *app, uint32_t loop, bool websocket, crs_manual_conn **ret_conn);

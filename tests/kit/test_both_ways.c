@@ -146,6 +146,28 @@ static void a_stop_is_heard_and_answers_what_waits(void **state)
     cereus_test_expect_closed(raw);
 }
 
+static cereus_status stop_app(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_app_shutdown(cereus_ctx_app(ctx));
+    *out = in;
+    return CEREUS_OK;
+}
+
+static void a_handler_may_ask_for_the_end(void **state)
+{
+    (void)state;
+    static const cereus_method methods[] = {CEREUS_RAW_REQUEST("stop", stop_app)};
+    cereus_test_app *other = cereus_test_new(game_new(), mode);
+    cereus_app_register(cereus_test_get_app(other), "admin", methods, CEREUS_COUNT(methods), NULL, NULL);
+    cereus_test_start(other);
+    cereus_test_client *c = cereus_test_connect(other, CEREUS_TEST_TCP);
+    cereus_test_call(c, "admin.stop", "bye");
+    cereus_test_expect_shutdown(other);
+    cereus_test_stop(other);
+    cereus_test_expect_closed(c);
+    cereus_test_end(other);
+}
+
 static void raw_connections_say_anything(void **state)
 {
     (void)state;
@@ -243,6 +265,7 @@ int main(void)
         TEST(kicks_and_ends_are_heard),
         TEST(handshakes_may_be_refused),
         TEST(a_stop_is_heard_and_answers_what_waits),
+        TEST(a_handler_may_ask_for_the_end),
         TEST(raw_connections_say_anything),
         TEST(game_code_runs_by_itself),
         TEST(a_leash_holds_game_code),

@@ -97,6 +97,7 @@ static void waits_say_that_only_time_would_help(void)
     FAILS(cereus_test_expect_sessions(t, 7), "7 sessions expected, but there are 1");
     FAILS(cereus_test_expect_counter(t, "kicks", 1000), "counter kicks: at least 1000 expected, but it is ");
     FAILS(cereus_test_gate_await(cereus_test_gate_new(t), 1), "1 passes of the gate expected, but 0 came");
+    FAILS(cereus_test_expect_shutdown(t), "nobody has called cereus_app_shutdown(): nothing more happens");
     FAILS(cereus_test_leash_await(cereus_test_leash_new(t), 1), "1 handlers on the leash expected, but 0 came");
 }
 

@@ -190,13 +190,16 @@ static void timers_ring_by_the_clock_of_the_test(void **state)
     tzset();
     uint64_t every = 0, cron = 0;
     cereus_app *app = cereus_test_get_app(t);
-    assert_int_equal(cereus_timer_every(app, "room", 700, note_time, &every, NULL, NULL), CEREUS_OK);
+    cereus_timer_id id;
+    assert_int_equal(cereus_timer_every(app, "room", 700, note_time, &every, &id, NULL), CEREUS_OK);
     assert_int_equal(cereus_timer_cron(app, "room", "30 4 * * *", note_time, &cron, NULL, NULL), CEREUS_OK);
     cereus_test_advance(t, 2099);
     assert_int_equal(every, 1400);
     cereus_test_advance(t, 1);
     assert_int_equal(every, 2100);
+    assert_int_equal(cereus_timer_stop(app, id), CEREUS_OK);
     cereus_test_advance(t, 24 * 3600 * 1000);
+    assert_int_equal(every, 2100);
     /* it began at 03:04:05 */
     assert_in_range(cron, (25 * 60 + 55) * 1000 + 3600 * 1000, (25 * 60 + 55) * 1000 + 3600 * 1000 + 999);
 }
