@@ -60,6 +60,54 @@ CEREUS_API cereus_status cereus_app_add_module_first(cereus_app *app, const char
  * module added with NULL gives NULL and leaves @p err alone. Thread: setup, and any from the start on. */
 CEREUS_API void *cereus_app_module(cereus_app *app, const char *name, cereus_error *err);
 
+/* -- a program that runs beside the server, as a module -- */
+
+typedef enum cereus_restart {
+    CEREUS_RESTART_NEVER,
+    CEREUS_RESTART_ON_FAILURE, /* when it ended with another code than 0, or by a signal */
+    CEREUS_RESTART_ALWAYS,
+} cereus_restart;
+
+/** How a run of the program ended. */
+typedef struct cereus_binary_end {
+    int64_t pid;
+    int exit_code; /* -1: a signal ended it */
+    int signal;    /* that one; 0: it exited */
+    bool stopping; /* the server stops and had asked it to end */
+    bool restarts; /* it is started again in `restart_ms` */
+    uint64_t restart_ms;
+} cereus_binary_end;
+/** Thread: the app's first loop; must not wait. May call what is `Thread: any`, as cereus_app_shutdown(). */
+typedef void cereus_binary_end_fn(cereus_app *app, const cereus_binary_end *end, void *user);
+
+typedef struct cereus_binary_options {
+    const char *path;        /* looked for in PATH when it has no slash */
+    const char *const *args; /* without the program's name */
+    size_t arg_count;
+    uint64_t grace_ms; /* from SIGTERM to SIGKILL; 0: 15 s */
+    cereus_restart restart;
+    uint64_t backoff_ms;     /* before the first restart, twice as long before each next one; 0: 1 s */
+    uint64_t backoff_max_ms; /* but never longer; a run of that length starts the count anew; 0: 60 s */
+    cereus_binary_end_fn *on_end;
+    void *on_end_user;
+} cereus_binary_options;
+
+/**
+ * Add a module that runs a program from its init to its shutdown, with the server's environment and working directory.
+ * Each line of its standard output becomes a line of the log at info, of its standard error at error; what does not fit a
+ * line of the log goes on in the next, and beyond 64 KiB is left out (binary_lines_cut). It has no standard input.
+ *
+ * It gets a session and a process group of its own. Shutdown sends SIGTERM to the group, and SIGKILL when the program has
+ * not ended in time: "timeout waiting to binary module to die". What is left of the group when the program has ended
+ * gets SIGKILL at once. A program that cannot be started is a failed init.
+ *
+ * @param options  copied with its texts
+ * @return as cereus_app_add_module(); CEREUS_E_INVALID: no path
+ * Thread: setup.
+ */
+CEREUS_API cereus_status cereus_app_add_binary(cereus_app *app, const char *name, const cereus_binary_options *options,
+                                               cereus_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,6 +1,7 @@
 /* app/life.c: the lives of services and modules: who is initialised and shut down when, one step after the other. The thread
  * that starts and stops the app waits for each step, which runs on a fiber. */
 #include "app/app_priv.h"
+#include "module/binary.h"
 #include "module/life.h"
 
 enum { PATIENCE_MS = 10 * 1000 }; /* then the log says whom a stop waits for */
@@ -17,6 +18,18 @@ cereus_status cereus_app_add_module_first(cereus_app *app, const char *name, con
 {
     CEREUS_TRY(crs_app_check_setup(app, err, "modules"));
     return crs_modules_add(&app->modules, name, module, user, NULL, true, err);
+}
+
+cereus_status cereus_app_add_binary(cereus_app *app, const char *name, const cereus_binary_options *options,
+                                    cereus_error *err)
+{
+    CEREUS_TRY(crs_app_check_setup(app, err, "modules"));
+    if (!options->path || !*options->path)
+        return crs_fail(err, CEREUS_E_INVALID, "module \"%s\": a binary module needs a path", name ? name : "");
+    crs_binary *b = crs_binary_new(name ? name : "", options);
+    if (!b)
+        return crs_fail(err, CEREUS_E_NOMEM, "module \"%s\": out of memory", name ? name : "");
+    return crs_modules_add(&app->modules, name, &crs_binary_module, b, crs_binary_free, false, err);
 }
 
 void *cereus_app_module(cereus_app *app, const char *name, cereus_error *err)
