@@ -203,7 +203,6 @@ static size_t common_prefix(const crs_candidates *c)
     return len;
 }
 
-/* What is put in only where nothing else is possible: the blank, or the colon, behind a word. */
 static void list_candidates(const crs_candidates *c)
 {
     putchar('\n');
