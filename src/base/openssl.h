@@ -16,7 +16,7 @@
     X(SSL_CTX_check_private_key) X(SSL_CTX_ctrl) X(SSL_CTX_set_default_passwd_cb) X(SSL_CTX_free) X(SSL_CTX_new) X(SSL_CTX_set_options) \
     X(SSL_CTX_up_ref) X(SSL_CTX_use_PrivateKey_file) X(SSL_CTX_use_certificate_chain_file) \
     X(SSL_CTX_set_num_tickets) \
-    X(SSL_do_handshake) X(SSL_free) X(SSL_get_error) X(SSL_has_pending) X(SSL_new) X(SSL_read) \
+    X(SSL_do_handshake) X(SSL_free) X(SSL_get_error) X(SSL_has_pending) X(SSL_in_init) X(SSL_new) X(SSL_read) \
     X(SSL_set_accept_state) X(SSL_set_bio) X(SSL_shutdown) X(SSL_write) X(TLS_server_method)
 #define CRS_OPENSSL_CRYPTO(X) \
     X(BIO_clear_flags) X(BIO_get_data) X(BIO_meth_new) X(BIO_meth_set_create) X(BIO_meth_set_ctrl) \

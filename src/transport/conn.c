@@ -588,7 +588,7 @@ void crs_conn_on_writable(crs_conn *conn)
 {
     crs_loop_update_now(conn->transport->loop);
     if (CRS_UNLIKELY(!conn->up))
-        bring_up(conn);
+        crs_conn_on_readable(conn); /* the stream may hold input that came with the end of its opening */
     else if (conn->blocked)
         flush_queue(conn);
 }

@@ -39,10 +39,13 @@ static void on_io(uv_poll_t *handle, int status, int events)
         return;
     }
     if (events & UV_WRITABLE) {
-        if (s->read_when_writable) {
+        if (s->read_when_writable) { /* before more is written, else a peer that is slow to read is never heard */
             s->read_when_writable = false;
             crs_socket_want(&s->base, !s->base.paused, s->base.blocked);
-            events |= UV_READABLE;
+            crs_conn_on_readable(&s->base);
+            if (s->base.state == CRS_CONN_CLOSED)
+                return;
+            events &= ~UV_READABLE;
         }
         crs_conn_on_writable(&s->base);
     }
@@ -54,7 +57,9 @@ void crs_socket_want(crs_conn *conn, bool readable, bool writable)
 {
     if (conn->state == CRS_CONN_CLOSED)
         return;
-    int events = (readable ? UV_READABLE : 0) | (writable || crs_socket_of(conn)->read_when_writable ? UV_WRITABLE : 0);
+    int events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
+    if (crs_socket_of(conn)->read_when_writable) /* what is readable stays so, and would wake the loop all the while */
+        events = UV_WRITABLE;
     if (events)
         uv_poll_start(&crs_socket_of(conn)->poll, events, on_io);
     else

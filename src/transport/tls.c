@@ -4,7 +4,8 @@
  *   - Handshakes are made by whoever is ready; the transport's opening deadline ends the slow ones.
  *   - What one read brought is decrypted until OpenSSL holds nothing more or the buffer is full; what it still holds then
  *     is asked for again by `pending`, since the kernel would not tell.
- *   - A record that the kernel did not take whole is offered again with the same bytes in front: output is a queue.
+ *   - A record that the kernel did not take whole goes out before anything else, also before input is read: OpenSSL may
+ *     have to answer what it reads (a client that changes its keys), and it can hold one unfinished record only.
  *   - Idle connections give their buffers back (SSL_MODE_RELEASE_BUFFERS halves what one costs).
  */
 #include "transport/tls.h"
@@ -18,9 +19,11 @@
 
 typedef struct tls_conn {
     crs_socket socket;
-    SSL *ssl;  /* NULL before the handshake begins */
-    bool eof;  /* the peer has closed the socket */
-    bool full; /* the last read filled its buffer: there may be more */
+    SSL *ssl;        /* NULL before the handshake begins */
+    bool eof;        /* the peer has closed the socket */
+    bool full;       /* the last read filled its buffer: there may be more */
+    uint32_t stuck;  /* bytes at the front of the output that OpenSSL has made a record of, which is not out yet */
+    uint32_t credit; /* bytes at the front of the output that have gone out since: the next write tells */
 } tls_conn;
 
 const size_t crs_tls_conn_size = sizeof(tls_conn);
@@ -235,11 +238,41 @@ static ssize_t nothing(tls_conn *c, int rc)
     }
 }
 
+/** Finish the record that is stuck, if one is. False: it still is, or the stream has failed; errno says. */
+static bool finish_record(tls_conn *c)
+{
+    if (CRS_LIKELY(!c->stuck))
+        return true;
+    uint8_t *record = c->socket.base.transport->record;
+    size_t len = 0;
+    for (crs_out *o = c->socket.base.out_head; o && len < c->stuck; o = o->next) {
+        size_t n = CRS_MIN((size_t)(o->end - o->begin), c->stuck - len);
+        memcpy(record + len, (o->shared ? o->shared->data : o->data) + o->begin, n);
+        len += n;
+    }
+    CRS_ASSERT(len == c->stuck);
+    crs_ssl.ERR_clear_error();
+    int n = crs_ssl.SSL_write(c->ssl, record, (int)len);
+    if (n <= 0) {
+        if (nothing(c, n) == 0)
+            errno = EPIPE;
+        return false;
+    }
+    c->stuck = 0;
+    c->credit = (uint32_t)n;
+    return true;
+}
+
 static ssize_t tls_recv(crs_conn *conn, void *buf, size_t cap)
 {
     tls_conn *c = tls_of(conn);
     size_t got = 0;
     c->full = false;
+    if (!finish_record(c)) {
+        if (errno == EAGAIN)
+            crs_socket_read_when_writable(&c->socket);
+        return -1;
+    }
     crs_ssl.ERR_clear_error();
     do {
         int n = crs_ssl.SSL_read(c->ssl, (uint8_t *)buf + got, (int)CRS_MIN(cap - got, (size_t)INT_MAX));
@@ -269,9 +302,12 @@ static ssize_t write_some(tls_conn *c, const uint8_t *data, size_t len)
     size_t sent = 0;
     crs_ssl.ERR_clear_error();
     while (sent < len) {
-        int n = crs_ssl.SSL_write(c->ssl, data + sent, (int)CRS_MIN(len - sent, (size_t)INT_MAX));
+        size_t offered = CRS_MIN(len - sent, (size_t)CRS_TLS_RECORD_LEN);
+        int n = crs_ssl.SSL_write(c->ssl, data + sent, (int)offered);
         if (n <= 0) {
             ssize_t rc = nothing(c, n);
+            if (rc < 0 && errno == EAGAIN && !crs_ssl.SSL_in_init(c->ssl)) /* else it waits for words of its own */
+                c->stuck = (uint32_t)offered;
             if (sent)
                 break;
             if (rc == 0)
@@ -286,23 +322,33 @@ static ssize_t write_some(tls_conn *c, const uint8_t *data, size_t len)
 static ssize_t tls_sendv(crs_conn *conn, const struct iovec *iov, int count)
 {
     tls_conn *c = tls_of(conn);
-    if (count == 1)
-        return write_some(c, iov->iov_base, iov->iov_len);
+    if (!finish_record(c))
+        return -1;
     uint8_t *record = conn->transport->record; /* many small pieces make one record */
-    size_t sent = 0, at = 0;
-    for (int i = 0; i < count;) {
+    size_t sent = c->credit, at = c->credit;
+    int i = 0;
+    c->credit = 0;
+    for (; i < count && at >= iov[i].iov_len; i++)
+        at -= iov[i].iov_len;
+    while (i < count) {
         size_t len = 0;
-        while (i < count && len < CRS_TLS_RECORD_LEN) {
-            size_t n = CRS_MIN(iov[i].iov_len - at, CRS_TLS_RECORD_LEN - len);
-            memcpy(record + len, (uint8_t *)iov[i].iov_base + at, n);
-            len += n;
-            at += n;
-            if (at == iov[i].iov_len) {
-                at = 0;
-                i++;
+        const uint8_t *data = (uint8_t *)iov[i].iov_base + at;
+        if (i == count - 1) { /* the last one as it is */
+            len = iov[i++].iov_len - at;
+        } else {
+            while (i < count && len < CRS_TLS_RECORD_LEN) {
+                size_t n = CRS_MIN(iov[i].iov_len - at, CRS_TLS_RECORD_LEN - len);
+                memcpy(record + len, (uint8_t *)iov[i].iov_base + at, n);
+                len += n;
+                at += n;
+                if (at == iov[i].iov_len) {
+                    at = 0;
+                    i++;
+                }
             }
+            data = record;
         }
-        ssize_t took = write_some(c, record, len);
+        ssize_t took = write_some(c, data, len);
         if (took < 0)
             return sent ? (ssize_t)sent : -1;
         sent += (size_t)took;

@@ -15,7 +15,8 @@ struct conn_owner {
     conn_world *w;
     crs_conn *conn; /* NULL: it has ended, or was closed */
     crs_bytes got;  /* bodies of the packets, each with '|' behind it */
-    int packets, blocked, drained, ended;
+    int packets, blocked, drained, ended, refused;
+    crs_refusal refusal; /* the last */
     crs_packet_type last_type;
     crs_conn_end why;
     crs_input answer; /* of on_packet, when react is NULL */
@@ -36,6 +37,8 @@ struct conn_world {
 };
 
 static conn_world *the_world;
+static const crs_filter *world_filter; /* of the next world */
+static bool world_proxy;               /* sockets of the next world begin with a PROXY head */
 static crs_stream_ops spy_ops;
 static const crs_stream_ops *spied_ops;
 
@@ -54,6 +57,13 @@ static crs_input owner_on_packet(void *owner, crs_packet_type type, uint8_t *bod
     assert_int_equal(crs_bytes_append(&o->got, body, len), CEREUS_OK);
     assert_int_equal(crs_bytes_append_byte(&o->got, '|'), CEREUS_OK);
     return o->react ? o->react(o, cereus_slice_of(body, len)) : o->answer;
+}
+
+static void owner_on_refused(void *owner, crs_packet_type type, uint8_t *body, size_t len, const crs_refusal *refusal)
+{
+    conn_owner *o = owner;
+    o->refused++;
+    o->refusal = *refusal;
 }
 
 static void owner_on_blocked(void *owner)
@@ -78,6 +88,7 @@ static void owner_on_end(void *owner, crs_conn_end why)
 }
 
 static const crs_conn_ops owner_ops = {.on_packet = owner_on_packet,
+                                       .on_refused = owner_on_refused,
                                        .on_blocked = owner_on_blocked,
                                        .on_drained = owner_on_drained,
                                        .on_end = owner_on_end};
@@ -109,7 +120,9 @@ static void world_open_as(conn_world *w, size_t packet_max, bool check_utf8)
                                  .flush_timeout_ms = 5000,
                                  .check_utf8 = check_utf8,
                                  .on_open = world_on_open,
-                                 .on_open_user = w};
+                                 .on_open_user = w,
+                                 .proxy = world_proxy,
+                                 .filter = world_filter};
     cereus_error err;
     assert_int_equal(crs_transport_new(loop, &opt, &w->transport, &err), CEREUS_OK);
 }
