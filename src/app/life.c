@@ -216,7 +216,11 @@ void crs_drain(cereus_app *app)
                  CRS_UINT("remaining", cereus_app_session_count(app)));
     start_draining(app, end_on, until, &cut);
     size_t left = 0;
-    while (!cut && (left = sessions_left(app, end_on, until, &cut)) > 0 && !cut) {
+    while (!cut) {
+        size_t now = sessions_left(app, end_on, until, &cut);
+        left = cut ? CRS_MAX(left, now) : now; /* one that was cut short has not counted all */
+        if (cut || left == 0)
+            break;
         crs_log_info(&app->log, "draining: sessions remain", CRS_UINT("remaining", left));
         int64_t wait = CRS_MIN(period, until - crs_app_now_ms(app));
         crs_wake wake = CRS_WAKE_TIME;

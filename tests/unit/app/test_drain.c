@@ -221,7 +221,7 @@ static void sigterm_waits_until_no_module_counts_sessions(void **state)
 
 static void the_timeout_ends_it(void **state)
 {
-    child *c = start_up(two_session_modules, DRAIN, (const char *[]){"--session.drain.timeout=100ms", NULL});
+    child *c = start_up(two_session_modules, DRAIN, (const char *[]){"--session.drain.timeout=1s", NULL});
     send_signal(c, SIGTERM);
     await_line(c, "why=pitaya.session.drain.timeout");
     assert_non_null(strstr(c->line, "remaining=3"));
