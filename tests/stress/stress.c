@@ -1,6 +1,6 @@
 /* tests/stress: everything at once, as the numbers want it. A server with a small bound here and a large one there is
- * talked to by crowds of clients (crowd.h), while its handlers, bind and close callbacks, pipelines, and tasks that other
- * threads spawn bind, kick, close, push and use groups on sessions of all loops, also on those that have ended. What must
+ * talked to by crowds of clients (crowd.h), while its handlers, bind and close callbacks, pipelines, timers, and tasks that
+ * other threads spawn bind, kick, close, push and use groups on sessions of all loops, also on those that have ended. What must
  * hold whatever happens:
  *
  * - every session's close callbacks run exactly once: the app's, and its own that were added with CEREUS_OK;
@@ -31,6 +31,7 @@ enum {
     GROUPS = 4,
     SEEN = 32,
     RECORDS = 1 << 17,
+    TIMERS = 5000,
     PART_STEPS = 1000,               /* then all stop, and the numbers must be right */
     ROUND_S = GAME_SCALE(120, 600),  /* then it hangs */
     STEPS = GAME_SCALE(20000, 6000), /* of a crowd, in a round */
@@ -43,6 +44,16 @@ static atomic_bool may_stop; /* whoever wants to may stop the app */
 static atomic_bool no_tasks; /* spawn none any more */
 
 static const uint8_t much[1000];
+
+typedef struct ticking {
+    _Atomic cereus_timer_id id;
+    int64_t calls_max; /* set before the timer is made */
+    atomic_llong calls;
+    atomic_bool running;
+} ticking;
+
+static ticking timers[TIMERS]; /* the first timer_count were made, or could not be */
+static atomic_size_t timer_count;
 
 /* ---- what became of each session ---- */
 
@@ -153,18 +164,53 @@ static void task(cereus_ctx *ctx, void *user)
     atomic_fetch_add(&tasks_ended, 1);
 }
 
-static void spawn(cereus_app *app, dice *d)
+static const char *service_of(dice *d)
 {
     static const char *const services[] = {NULL, "here", "one", "two", "key"};
+    return services[roll(d, CEREUS_COUNT(services))];
+}
+
+static void spawn(cereus_app *app, dice *d)
+{
     if (atomic_load(&no_tasks))
         return;
     atomic_fetch_add(&tasks_begun, 1);
-    cereus_status st =
-        cereus_app_spawn(app, services[roll(d, CEREUS_COUNT(services))], task, number(crowd_dice(&d->seed)));
+    cereus_status st = cereus_app_spawn(app, service_of(d), task, number(crowd_dice(&d->seed)));
     if (st) {
         CHECK(st == CEREUS_E_FULL);
         atomic_fetch_sub(&tasks_begun, 1);
     }
+}
+
+static cereus_status on_timer(cereus_ctx *ctx, void *user)
+{
+    ticking *t = user;
+    dice d = {(uint32_t)(uintptr_t)t * 7 + (uint32_t)atomic_load(&closes)};
+    CHECK(atomic_fetch_add(&t->calls, 1) < t->calls_max);
+    CHECK(!atomic_exchange(&t->running, true)); /* it never overlaps itself */
+    if (!atomic_load(&no_tasks))
+        act(ctx, NULL, &d);
+    atomic_store(&t->running, false);
+    return roll(&d, 8) ? CEREUS_OK : cereus_fail(ctx, NULL, "as the numbers want");
+}
+
+/** Make one, or stop one. Thread: any. */
+static void use_timer(cereus_app *app, dice *d)
+{
+    if (roll(d, 3) == 0) {
+        cereus_timer_id id = atomic_load(&timers[roll(d, TIMERS)].id);
+        ONE_OF(cereus_timer_stop(app, id), CEREUS_E_GONE);
+        return;
+    }
+    size_t i = atomic_fetch_add(&timer_count, 1);
+    if (i >= TIMERS || atomic_load(&no_tasks))
+        return;
+    ticking *t = &timers[i];
+    t->calls_max = 1 + roll(d, 4);
+    cereus_timer_id id = 0;
+    ONE_OF(cereus_timer_count(app, service_of(d), 1 + roll(d, 5), t->calls_max, on_timer, t, &id, NULL), CEREUS_E_FULL,
+           CEREUS_E_STATE);
+    atomic_store(&t->id, id);
 }
 
 static void compute(void *user)
@@ -332,6 +378,8 @@ static void act(cereus_ctx *ctx, cereus_session *self, dice *d)
     case 18:
         if (roll(d, 2))
             spawn(cereus_ctx_app(ctx), d);
+        else
+            use_timer(cereus_ctx_app(ctx), d);
         break;
     case 19:
         if (atomic_load(&may_stop) && roll(d, 8) == 0)
@@ -488,6 +536,8 @@ static void *run_spawner(void *arg)
     while (!atomic_load(&w->r->over)) {
         if (atomic_load(&tasks_begun) - atomic_load(&tasks_ended) < 200)
             spawn(app, &d);
+        if (roll(&d, 8) == 0)
+            use_timer(app, &d);
         CHECK(cereus_app_session_count(app) <= 1000);
         cereus_app_counter(app, "binds");
         if (roll(&d, 4) == 0)
@@ -517,6 +567,7 @@ static game *make_game(dice *d, crowd_options *ret_opt)
     set(g, d, "cereus.mailbox.capacity", "64", "65536");
     set(g, d, "cereus.fibers.max", "3", "10000");
     set(g, d, "cereus.handshake.timeout", "1s", "30s");
+    set(g, d, "cereus.timers.max", "10", "100000");
     set(g, d, "pitaya.handler.messages.compression", "true", "false");
     game_set(g, "pitaya.groups.memory.tickduration", "20ms");
     game_set(g, "cereus.fibers.stack", "256KiB");
@@ -633,6 +684,8 @@ static void play_round(uint32_t seed, unsigned steps)
     for (size_t i = 0; i < SEEN; i++) /* the next app gives the same ids to others */
         atomic_store(&seen[i], 0);
     atomic_store(&closes, 0);
+    memset(timers, 0, sizeof timers);
+    atomic_store(&timer_count, 0);
     atomic_store(&hooks_run, 0);
     atomic_store(&hooks_added, 0);
     atomic_store(&tasks_begun, 0);
