@@ -21,13 +21,18 @@ class Installed(unittest.TestCase):
     root = build = None
 
     @classmethod
+    def install(cls, stage):
+        """Put the tree below a folder."""
+        subprocess.run(["meson", "install", "-C", str(cls.build), "--no-rebuild", "--quiet", "--destdir", str(stage)],
+                       check=True, stdout=subprocess.DEVNULL)
+
+    @classmethod
     def setUpClass(cls):
         holder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(holder.cleanup)
         stage = pathlib.Path(holder.name) / "stage"
         env = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
-        subprocess.run(["meson", "install", "-C", str(cls.build), "--no-rebuild", "--quiet", "--destdir", str(stage)],
-                       check=True, env=env, stdout=subprocess.DEVNULL)
+        cls.install(stage)
         cls.prefix = next(p for p in stage.rglob("include/cereus") if p.is_dir()).parent.parent
         cls.libdir = next(cls.prefix.rglob("pkgconfig")).parent
         for pc in (cls.libdir / "pkgconfig").iterdir():  # it stands below DESTDIR, not at its prefix
