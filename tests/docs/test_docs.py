@@ -33,23 +33,50 @@ class Docs(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout
 
-    def test_the_first_server_builds_runs_and_answers(self):
+    def build_first_server(self):
+        """Returns the line that starts it."""
         (self.folder / "game.c").write_text(blocks("README.md", "c")[0])
         write = next(b for b in blocks("docs/guide/first-server.md", "sh") if "game.c" in b)
         lines = [line for line in write.replace("\\\n", " ").splitlines()]
-        compile_line = next(line for line in lines if line.startswith("cc "))
-        run_line = next(line for line in lines if line.startswith("./game "))
-        self.run_shell(compile_line)
-        run_line = re.sub(r":\d+", ":0", run_line)  # any free port
-        game = subprocess.Popen(run_line.split(), cwd=self.folder, stderr=subprocess.PIPE, text=True)
+        self.run_shell(next(line for line in lines if line.startswith("cc ")))
+        return next(line for line in lines if line.startswith("./game "))
+
+    def start(self, line):
+        """The process and where it listens."""
+        line = re.sub(r":\d+", ":0", line)  # any free port
+        game = subprocess.Popen(line.split(), cwd=self.folder, stderr=subprocess.PIPE, text=True)
         self.addCleanup(game.kill)
         for line in game.stderr:
             listening = re.search(r"msg=listening address=(\S+)", line)
             if listening:
+                return game, listening.group(1).strip('"')
+        self.fail("it did not start")
+
+    def test_a_certificate_is_made_served_and_read_again(self):
+        self.build_first_server()
+        make, run = blocks("docs/guide/tls.md", "sh")
+        self.run_shell(make)
+        game, listening = self.start(run)
+        self.assertTrue(listening.startswith("wss://"), listening)
+        for line in game.stderr:
+            if "all modules started!" in line:
                 break
+        self.run_shell(make)
+        game.send_signal(signal.SIGHUP)
+        for line in game.stderr:
+            if "reload" in line:
+                break
+        self.assertIn("msg=reloaded", line)
+        game.send_signal(signal.SIGTERM)
+        self.assertEqual(game.wait(20), 0)
+        game.stderr.close()
+
+    def test_the_first_server_builds_runs_and_answers(self):
+        run_line = self.build_first_server()
+        game, listening = self.start(run_line)
         talk = next(b for b in blocks("docs/guide/first-server.md", "sh") if "repl" in b)
         commands = [line[2:] for line in talk.splitlines() if line.startswith("> ")]
-        commands[0] = "connect " + listening.group(1).strip('"')
+        commands[0] = "connect " + listening
         (self.folder / "talk").write_text("\n".join(commands) + "\n")
         said = self.run_shell("HOME=. build/tools/cereus/cereus repl -f talk")
         self.assertIn('{"result":"success"}', said)

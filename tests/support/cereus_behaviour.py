@@ -2,7 +2,8 @@
 client that must be served all the while. At the end of each test the bystander still gets its echo, every other session
 is gone, and the server ends on SIGTERM with 0 and without a word from a sanitizer.
 
-The server's path comes from CEREUS_SERVER, more arguments for it from CEREUS_SERVER_ARGS.
+The server's path comes from CEREUS_SERVER, more arguments for it from CEREUS_SERVER_ARGS. With CEREUS_OVER_TLS all clients
+speak tls for tcp and wss for ws, with the certificate in CEREUS_TEST_TLS.
 """
 import json
 import os
@@ -22,17 +23,23 @@ class BehaviourTest(unittest.TestCase):
     settings = {'server_type': 'connector', 'service': 'test', 'serializer': 'json', 'data_compression': False,
                 'dictionary': {}, 'heartbeat_s': 30, 'dispatch': 1, 'write_timeout_s': 10}
 
-    def serve(self, settings=None, before=(), **keys):
+    def serve(self, settings=None, before=(), args=(), bystander=None, **keys):
         """Start the server; keys are settings of cereus with __ for dots: cereus__outbox__bytes='64KiB'. before: words
-        that the command line begins with."""
+        that the command line begins with; args: more of them. bystander: how to connect it, options of connect()."""
         command = [*before, os.environ['CEREUS_SERVER'], '--settings', json.dumps(dict(self.settings, **(settings or {}))),
                    '--tcp', '127.0.0.1:0', '--ws', '127.0.0.1:0']
         command += shlex.split(os.environ.get('CEREUS_SERVER_ARGS', ''))
+        over_tls = bool(os.environ.get('CEREUS_OVER_TLS'))
+        if over_tls:
+            files = os.environ['CEREUS_TEST_TLS']
+            command += ['--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert', os.path.join(files, 'server.crt'),
+                        '--key', os.path.join(files, 'server.key')]
         for key, value in keys.items():
             command += ['--set', '%s=%s' % (key.replace('__', '.'), value)]
-        self.server = wire.Server(command)
+        self.server = wire.Server(command + list(args))
         self.addCleanup(self.server.kill)
-        self.bystander = self.login()
+        self.server.over_tls = over_tls
+        self.bystander = self.login(**(bystander or {}))
         self.serial = 0
 
     def tearDown(self):

@@ -261,7 +261,8 @@ Item = collections.namedtuple('Item', 'kind data at')
 class Conn:
     """A client of a TCP (or TLS) listener."""
 
-    def __init__(self, address, receive_buffer=0, tls=None, timeout=20):
+    def __init__(self, address, receive_buffer=0, tls=None, timeout=20, head=b'', head_piece=0):
+        """head: what goes before everything else, a PROXY head for one; head_piece: bytes of it at a time."""
         host, port = address.rsplit(':', 1)
         self.born = time.monotonic()
         self.sock = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -270,6 +271,9 @@ class Conn:
         self.sock.settimeout(timeout)
         self.sock.connect((host.strip('[]'), int(port)))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head_piece = head_piece or len(head) or 1
+        for at in range(0, len(head), head_piece):
+            self.sock.sendall(head[at:at + head_piece])
         if tls:
             self.sock = tls.wrap_socket(self.sock, server_hostname='localhost')
         self.buf = bytearray()
@@ -394,7 +398,7 @@ class Conn:
 
     def shutdown_write(self):
         try:
-            self.sock.shutdown(socket.SHUT_WR)
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)  # the socket's; an SSLSocket's own forgets TLS
         except OSError:
             pass  # it has closed already
 
@@ -483,6 +487,7 @@ class Server:
     """A process that prints READY and where it listens, and ends on SIGTERM with 0."""
 
     def __init__(self, command, start_s=60):
+        self.over_tls = False  # connect() takes tls for tcp, wss for ws
         self.stderr = tempfile.TemporaryFile()
         self.command = command
         self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.stderr)
@@ -505,6 +510,8 @@ class Server:
         return self.proc.poll() is None
 
     def connect(self, transport='tcp', **options):
+        if self.over_tls:
+            transport = {'tcp': 'tls', 'ws': 'wss'}.get(transport, transport)
         kind = WsConn if transport in ('ws', 'wss') else Conn
         if transport in ('tls', 'wss'):
             options['tls'] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

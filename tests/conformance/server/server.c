@@ -806,6 +806,7 @@ static void block_signals(void)
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGQUIT);
     sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGHUP); /* reads the certificate again */
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
 }
 
