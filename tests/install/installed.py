@@ -1,4 +1,5 @@
 """What the tests of an installed tree share: an installation, an environment that knows nothing else, a page's code."""
+import contextlib
 import os
 import pathlib
 import re
@@ -52,8 +53,9 @@ class Installed(unittest.TestCase):
         self.assertEqual(done.returncode, code, f"{command}\n{done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
-    def answers(self, program, *commands, **env):
-        """Start a server on a free port, have the installed REPL say these to it, stop it. Returns what was answered."""
+    @contextlib.contextmanager
+    def serving(self, program, **env):
+        """A server on a free port: its address. Stopped at the end."""
         server = subprocess.Popen([str(self.folder / program), "--listen", "tcp://127.0.0.1:0"], cwd=self.folder,
                                   stderr=subprocess.PIPE, text=True, env={**self.env, **env})
         try:
@@ -63,11 +65,15 @@ class Installed(unittest.TestCase):
                 if address:
                     break
             self.assertTrue(address, "the server did not start")
-            (self.folder / "talk").write_text("\n".join([f"connect {address.group(1)}", *commands]) + "\n")
-            said = self.run_shell("cereus repl -f talk")
+            yield address.group(1)
         finally:
             server.send_signal(signal.SIGTERM)
             server.stderr.read()
             server.stderr.close()
             self.assertEqual(server.wait(30), 0)
-        return said
+
+    def answers(self, program, *commands, **env):
+        """Have the installed REPL say these to a server. Returns what was answered."""
+        with self.serving(program, **env) as address:
+            (self.folder / "talk").write_text("\n".join([f"connect {address}", *commands]) + "\n")
+            return self.run_shell("cereus repl -f talk")
