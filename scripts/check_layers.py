@@ -22,7 +22,7 @@ LAYERS = {
     "session": "transport wire",
     "dispatch": "session serialize route fiber",
     "ext": "fiber",
-    "cluster": "dispatch ext",
+    "cluster": "dispatch ext config",  # engines read their settings
     "job": "dispatch ext",
     "group": "cluster",
     "module": "cluster",

@@ -17,6 +17,7 @@ extern "C" {
 typedef struct cereus_app_options {
     const char *type; /* server type, first part of its routes, so without dots and blanks; NULL: "game" */
     bool frontend;    /* players connect to it; without: a backend, which needs no listener */
+    bool cluster;     /* one of many: those of this machine, unless `cereus.cluster` says otherwise */
 } cereus_app_options;
 
 /** A server with default settings; NULL: out of memory. Ownership: gives, end it with cereus_app_free(). Thread: setup.

@@ -4,6 +4,7 @@
 
 #include <cereus/acceptor.h>
 #include <cereus/app.h>
+#include <cereus/cluster.h>
 #include <cereus/config.h>
 #include <cereus/context.h>
 #include <cereus/docs.h>
@@ -11,6 +12,7 @@
 #include <cereus/handler.h>
 #include <cereus/log.h>
 #include <cereus/module.h>
+#include <cereus/remote.h>
 #include <cereus/rules.h>
 #include <cereus/serializer.h>
 #include <cereus/session.h>

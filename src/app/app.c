@@ -43,6 +43,7 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     crs_log_init(&app->log, &(crs_log_options){.level = CEREUS_LOG_INFO});
     app->type = crs_strdup(options && options->type ? options->type : "game");
     app->frontend = options && options->frontend;
+    app->clustered = options && options->cluster;
     app->id = make_uuid();
     app->config = cereus_config_new();
     app->groups = crs_groups_new();
@@ -57,7 +58,8 @@ cereus_app *cereus_app_new(const cereus_app_options *options)
     app->core.uids = crs_uid_index_new();
     if (app->shutdown_fd < 0 || app->life_fd < 0 || !app->type || !app->id || !app->config || !app->groups ||
         !app->timers || !app->core.descriptors || !app->core.rules || !app->core.dict || !app->core.uids ||
-        crs_registry_init(&app->core.registry, app->type) != CEREUS_OK)
+        crs_registry_init(&app->core.registry, app->type) != CEREUS_OK ||
+        crs_registry_init(&app->core.remotes, app->type) != CEREUS_OK)
         return cereus_app_free(app);
     return app;
 }
@@ -68,6 +70,8 @@ cereus_app *cereus_app_free(cereus_app *app)
         return NULL;
     CRS_ASSERT(app->state != CRS_APP_RUNNING);
     crs_registry_fini(&app->core.registry);
+    crs_registry_fini(&app->core.remotes);
+    crs_app_cluster_fini(app);
     crs_descriptors_free(app->core.descriptors);
     crs_rules_free(app->core.rules);
     crs_free(app->core.docs_text);

@@ -11,6 +11,7 @@
 #include "app/manual.h"
 #include "app/notify.h"
 #include "app/watchdog.h"
+#include "cluster/cluster.h"
 #include "config/config.h"
 #include "dispatch/core.h"
 #include "group/group.h"
@@ -26,6 +27,7 @@ typedef struct crs_app_loop crs_app_loop;
  * them waiting, so each is its own. */
 enum {
     CRS_STEP_REFUSE, /* draining: take nobody any more */
+    CRS_STEP_CALM,   /* take nobody any more, let what other servers wait for come to its end */
     CRS_STEP_STOP,   /* take nobody any more, hear nobody any more, cancel what waits */
     CRS_STEP_SETTLE, /* tell when all that was heard has been answered */
     CRS_STEP_CLOSE,  /* close the sessions */
@@ -46,6 +48,10 @@ struct crs_app_loop {
     crs_loop *loop;
     crs_dispatch dispatch;
     crs_loop_listeners listeners;
+    bool cluster_open; /* it has its part of the cluster */
+    bool calming;      /* loop: it tells when nothing is under way to or from other servers */
+    bool calm;         /* guarded by app->mu: nothing is */
+    bool was_calm;     /* loop: what `calm` was set to */
     pthread_t thread;
     bool thread_started;
     cereus_error error; /* why it cannot listen; read after the step that tried */
@@ -82,6 +88,10 @@ struct cereus_app {
     void *log_user;
     crs_core core;
     crs_groups *groups;
+    bool clustered;       /* the game asks for a cluster */
+    crs_cluster *cluster; /* NULL: alone, or not running */
+    crs_cluster_route *routes;
+    struct json_t *metadata; /* of strings; NULL: none */
     crs_modules modules;
     crs_app_timers *timers;
     crs_watchdog *watchdog;
@@ -112,6 +122,13 @@ struct cereus_app {
 
 /** CEREUS_E_STATE when it is too late to change @p what. */
 CEREUS_MUST_USE cereus_status crs_app_check_setup(const cereus_app *app, cereus_error *err, const char *what);
+
+/* -- cluster.c -- */
+
+/** Make the cluster, if the settings want one: claims the id, connects. Thread: setup; may block. */
+CEREUS_MUST_USE cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err);
+/** What was set up for it. */
+void crs_app_cluster_fini(cereus_app *app);
 
 /* -- banner.c -- */
 
@@ -160,6 +177,8 @@ crs_wake crs_signals_poll(cereus_app *app, unsigned wanted, int timeout_ms);
 bool crs_app_await(cereus_app *app, crs_life_call *call, unsigned end_on, int64_t until_ms);
 /** Services, then modules: Init and AfterInit. @return CEREUS_OK; else whose Init failed and why, in one line */
 CEREUS_MUST_USE cereus_status crs_life_begin_all(cereus_app *app, cereus_error *err);
+/** Be seen by the other servers no more. Thread: the one that stops the app. */
+void crs_life_leave(cereus_app *app);
 /** Modules, then services, in reverse: BeforeShutdown and Shutdown of who got that far. */
 void crs_life_end_all(cereus_app *app);
 /** Wait until no sessions remain, as SIGTERM does with pitaya.session.drain.enabled. */

@@ -78,6 +78,11 @@ static step step_of_service(cereus_app *app, const crs_service *s)
     return (step){.kind = "service", .name = s->name, .d = app->core.loops[home], .user = s->opt.user};
 }
 
+static step step_of_cluster(cereus_app *app)
+{
+    return (step){.kind = "cluster", .name = app->type, .d = app->core.loops[0], .user = app->cluster};
+}
+
 static crs_life_call call_of(cereus_app *app, step s)
 {
     return (crs_life_call){.d = s.d, .name = s.name, .user = s.user, .wake_fd = app->life_fd};
@@ -136,7 +141,9 @@ cereus_status crs_life_begin_all(cereus_app *app, cereus_error *err)
         CEREUS_TRY(begin_step(app, step_of_module(app, m), NULL, m->decl.after_init, err));
         m->after_init_done = true;
     }
-    return CEREUS_OK;
+    if (!app->cluster) /* last: who is found by the others can be called */
+        return CEREUS_OK;
+    return begin_step(app, step_of_cluster(app), crs_cluster_join, NULL, err);
 }
 
 /* ---- stop ---- */
@@ -148,6 +155,11 @@ static crs_service *service_at(const crs_registry *r, size_t index)
     while (index-- > 0)
         s = s->next;
     return s;
+}
+
+void crs_life_leave(cereus_app *app)
+{
+    end_step(app, step_of_cluster(app), NULL, crs_cluster_leave);
 }
 
 void crs_life_end_all(cereus_app *app)

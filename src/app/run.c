@@ -36,12 +36,15 @@ static bool watch_quiet(void *user)
     crs_app_loop *l = user;
     const crs_dispatch *d = &l->dispatch;
     crs_fibers_end_turn(d->fibers);
+    bool busy = l->app->cluster && crs_cluster_busy(l->app->cluster, d);
+    if (l->calming)
+        tell(l, !busy, &l->was_calm, &l->calm);
     if (l->settling)
         tell(l, d->in_flight == 0, &l->was_settled, &l->settled);
     if (l->stopping)
         tell(l,
              crs_fibers_alive(d->fibers) == 0 && crs_transport_count(d->transport) == 0 && !d->waiting &&
-                 d->closing == 0,
+                 d->closing == 0 && !busy,
              &l->was_quiet, &l->quiet);
     return false;
 }
@@ -87,6 +90,8 @@ static void free_loop(crs_app_loop *l)
     if (!l->loop)
         return;
     crs_loop_enter(l->loop);
+    if (l->cluster_open)
+        crs_cluster_close(l->app->cluster, &l->dispatch);
     crs_frontend_free(l->dispatch.frontend);
     crs_transport_free(l->dispatch.transport);
     crs_dispatch_fini(&l->dispatch);
@@ -139,12 +144,16 @@ static cereus_status make_loop(cereus_app *app, uint32_t index, cereus_error *er
         crs_frontend_options fe_opt = frontend_options(app, d);
         st = crs_frontend_new(l->loop, &fe_opt, &d->frontend, err);
     }
+    app->core.loops[index] = d;
+    if (!st && app->cluster) {
+        st = crs_cluster_open(app->cluster, d, err);
+        l->cluster_open = !st;
+    }
     crs_loop_add_hook(l->loop, watch_quiet, l);
     crs_timer_init(&l->expire, on_expire);
     if (!st && index == 0)
         st = crs_loop_timer_start(l->loop, &l->expire, (uint64_t)crs_config_ms(cfg, CRS_KEY_GROUPS_TICK));
     crs_loop_enter(NULL);
-    app->core.loops[index] = d;
     return st;
 }
 
@@ -305,6 +314,7 @@ static void free_running_parts(cereus_app *app)
     crs_free(app->loops);
     app->loops = NULL;
     app->core.loop_count = 0;
+    app->cluster = crs_cluster_free(app->cluster);
     crs_listeners_release(app);
 }
 
@@ -342,6 +352,8 @@ static cereus_status apply_settings(cereus_app *app, cereus_error *err)
     int64_t loops = crs_config_int(cfg, CRS_KEY_LOOPS);
     core->loop_count = (uint32_t)CRS_MIN(loops ? loops : CRS_MAX(cores, 1L), (int64_t)CRS_LOOPS_MAX);
     for (crs_service *s = core->registry.services; s; s = s->next)
+        s->home_loop %= core->loop_count;
+    for (crs_service *s = core->remotes.services; s; s = s->next)
         s->home_loop %= core->loop_count;
     app->loops = crs_zalloc(core->loop_count * sizeof *app->loops);
     return app->loops ? CEREUS_OK : crs_fail(err, CEREUS_E_NOMEM, "out of memory");
@@ -414,6 +426,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         st = crs_signals_open(app, err); /* now: players may take all other descriptors before the wait */
     if (!st)
         st = crs_listeners_claim(app, err);
+    if (!st)
+        st = crs_app_cluster_make(app, err);
     if (!st)
         st = start_parts(app, err);
     if (!st) {
@@ -570,11 +584,35 @@ static void settle(cereus_app *app)
     } while (!wait_quiet(app, time_in(app, 0)));
 }
 
+static void step_calm(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_app_loop *l = loop_of_step(mail);
+    stop_taking(l);
+    l->dispatch.leaving = true;
+    l->calming = true; /* the end of this turn looks */
+}
+
+static bool is_calm(const crs_app_loop *l)
+{
+    return l->calm;
+}
+
+/** Leave the cluster, then let what is under way between us and the others come to its end. */
+static void leave_cluster(cereus_app *app, struct timespec until)
+{
+    crs_life_leave(app);
+    send_step(app, CRS_STEP_CALM, step_calm);
+    wait_all(app, is_calm, until);
+}
+
 static void stop_loops(cereus_app *app)
 {
     int64_t timeout = crs_config_ms(app->config, CRS_KEY_SHUTDOWN_TIMEOUT);
     struct timespec until = time_in(app, timeout), half_until = time_in(app, timeout / 2);
     crs_app_timers_stop(app->timers);
+    if (app->cluster)
+        leave_cluster(app, half_until);
     bool late = !pass_step(app, CRS_STEP_STOP, step_stop_taking, &until);
     if (!late) { /* what was heard is answered first; the other half of the time is for the answers to go out */
         send_step(app, CRS_STEP_SETTLE, step_settle);

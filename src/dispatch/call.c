@@ -575,6 +575,8 @@ static crs_call *lane_next(crs_dispatch *d, crs_agent *agent)
 
 /* ---- to another server ---- */
 
+static void answer_error(crs_dispatch *d, crs_agent *agent, uint64_t id, const char *code, cereus_slice text);
+
 /** A client's message that is to be forwarded: all of it in one block. */
 static crs_call *make_forward(crs_dispatch *d, const crs_agent *agent, const crs_message *msg)
 {
@@ -647,6 +649,12 @@ static crs_input on_foreign(crs_dispatch *d, crs_agent *agent, const crs_message
         return CRS_INPUT_MORE;
     }
     bool idle = !agent->running && !agent->lane_head;
+    if (d->leaving) {
+        free_call(call);
+        if (msg->type == CRS_MESSAGE_REQUEST && msg->id)
+            answer_error(d, agent, msg->id, "PIT-500", cereus_slice_str(cereus_status_text(CEREUS_E_CANCELLED)));
+        return CRS_INPUT_MORE;
+    }
     bool follows =
         agent->forwarding && !agent->lane_head && d->core->cluster->may_follow(d, agent, type_of_route(call->route));
     if (call->concurrent || idle || follows) {

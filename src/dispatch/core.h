@@ -35,6 +35,7 @@ typedef struct crs_dispatch {
     crs_frontend *frontend;
     crs_mail *waiting, **waiting_tail; /* what waits for a fiber to be free, oldest first */
     crs_bytes encoded;                 /* the body being sent; used between two switches only */
+    bool leaving;                      /* nothing more is forwarded: we leave the cluster */
     size_t closing;                    /* sessions whose close callbacks have not ended */
     crs_call_stats *stats;             /* by the methods' index; NULL: not kept */
     size_t in_flight;                  /* calls of sessions of this loop that have begun and not been answered */

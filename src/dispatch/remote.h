@@ -73,10 +73,11 @@ typedef struct crs_cluster_ops {
                          size_t count, bool *failed);
 } crs_cluster_ops;
 
+/** End a session wherever it lives, without waiting for it. Thread: loop of @p d. */
+void crs_session_end(crs_dispatch *d, cereus_session_id id, crs_close_reason reason);
+
 /** The data of a session as JSON text, kept until they change. Good until the next change. Thread: loop. */
 cereus_slice crs_session_data_text(crs_agent *agent);
-/** Replace them; @p object: takes. */
-void crs_session_data_set(crs_agent *agent, json_t *object);
 
 /** The JSON object that @p s has as its data; NULL: out of memory. */
 json_t *crs_remote_data(crs_remote_session *s);

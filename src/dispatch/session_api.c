@@ -193,8 +193,6 @@ static cereus_status run_bind_hooks(cereus_ctx *ctx, const crs_hook *h)
     return CEREUS_OK;
 }
 
-static void close_replaced(crs_dispatch *d, cereus_session_id old);
-
 /** The whole of a bind, on the session's loop and on a fiber. @p ctx has the session that is bound. */
 static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
 {
@@ -234,7 +232,7 @@ static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
     if (!st) {
         CRS_COUNT(&d->loop->counters, binds);
         if (old && old != agent->id)
-            close_replaced(d, old);
+            crs_session_end(d, old, core->unique ? CRS_CLOSE_KICKED : CRS_CLOSE_REPLACED);
         st = run_bind_hooks(ctx, core->on_after_bind);
         agent = crs_session_agent(ctx->session);
         if (!agent) /* the close has told the cluster */
@@ -270,22 +268,20 @@ static void close_arrives(crs_loop *loop, crs_mail *mail)
     crs_free(c);
 }
 
-/** Another session took the uid of @p old: end it wherever it lives. The new one never waits for that. */
-static void close_replaced(crs_dispatch *d, cereus_session_id old)
+void crs_session_end(crs_dispatch *d, cereus_session_id id, crs_close_reason reason)
 {
-    crs_dispatch *to = d->core->loops[crs_session_id_loop(old)];
-    crs_close_reason reason = d->core->unique ? CRS_CLOSE_KICKED : CRS_CLOSE_REPLACED;
+    crs_dispatch *to = d->core->loops[crs_session_id_loop(id)];
     if (to == d) {
-        crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), old);
+        crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), id);
         if (agent)
             crs_agent_close(agent, reason);
         return;
     }
     close_mail *c = crs_malloc(sizeof *c);
     if (!c)
-        return; /* the old one stays open without its uid */
-    *c = (close_mail){.mail = {.run = close_arrives}, .to = to, .session = old, .reason = reason};
-    crs_loop_post_reserved(to->loop, &c->mail); /* one per bind */
+        return; /* it stays open; who was bound in its place has the uid all the same */
+    *c = (close_mail){.mail = {.run = close_arrives}, .to = to, .session = id, .reason = reason};
+    crs_loop_post_reserved(to->loop, &c->mail); /* one per bind or kick */
 }
 
 static void bind_returns(crs_loop *loop, crs_mail *mail)
@@ -491,7 +487,7 @@ cereus_slice crs_session_data_text(crs_agent *agent)
     return cereus_slice_str(agent->data_text ? agent->data_text : "{}");
 }
 
-void crs_session_data_set(crs_agent *agent, json_t *object)
+static void set_data(crs_agent *agent, json_t *object)
 {
     json_decref(agent->data);
     agent->data = object;
@@ -553,7 +549,7 @@ static cereus_status replace_data(crs_agent *agent, void *arg)
     data_access *a = arg;
     if (!agent)
         return CEREUS_E_GONE;
-    crs_session_data_set(agent, a->value);
+    set_data(agent, a->value);
     a->value = NULL; /* moved */
     return CEREUS_OK;
 }

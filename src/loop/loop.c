@@ -214,6 +214,22 @@ void crs_loop_add_hook(crs_loop *loop, crs_turn_fn *fn, void *user)
     loop->hooks[loop->hook_count++].user = user;
 }
 
+static bool no_hook(void *user)
+{
+    CRS_UNUSED(user);
+    return false;
+}
+
+void crs_loop_remove_hook(crs_loop *loop, crs_turn_fn *fn, void *user)
+{
+    for (size_t i = 0; i < loop->hook_count; i++) {
+        if (loop->hooks[i].fn == fn && loop->hooks[i].user == user) {
+            loop->hooks[i].fn = no_hook; /* the turn may be among them: none moves */
+            return;
+        }
+    }
+}
+
 static void push_mail(crs_loop *loop, crs_mail *mail)
 {
     crs_mail *head = atomic_load_explicit(&loop->mail, memory_order_relaxed);

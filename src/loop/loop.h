@@ -28,7 +28,7 @@ struct crs_mail {
 /** Runs at the end of every turn. Returns whether it wants another turn at once (work left). */
 typedef bool crs_turn_fn(void *user);
 
-enum { CRS_TURN_HOOKS_MAX = 4, CRS_READ_BUFFER_LEN = 64 * 1024 };
+enum { CRS_TURN_HOOKS_MAX = 8, CRS_READ_BUFFER_LEN = 64 * 1024 };
 
 typedef struct crs_loop_options {
     uint32_t index;          /* 0.. of the app's loops */
@@ -116,6 +116,8 @@ static inline uint64_t crs_loop_unix_ms(const crs_loop *loop)
 
 /** Add a hook to the end of the turn. At most CRS_TURN_HOOKS_MAX. Thread: before run(). */
 void crs_loop_add_hook(crs_loop *loop, crs_turn_fn *fn, void *user);
+/** Take it away again, also from within it. Thread: loop, or after run(). */
+void crs_loop_remove_hook(crs_loop *loop, crs_turn_fn *fn, void *user);
 /** A hook has work: where a later hook made it, the loop takes another turn before it sleeps. Thread: loop. */
 static inline void crs_loop_again(crs_loop *loop)
 {

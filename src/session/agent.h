@@ -109,7 +109,7 @@ struct crs_agent {
     bool running;        /* a call holds the lane */
     uint32_t lane_bytes;
     uint32_t forwarding; /* of the running ones, those that are on another server */
-    void *forward_to;    /* while there are: that server */
+    uint64_t forward_to; /* while there are: a hash of that server's id */
     uint32_t pins;       /* it must not be freed while one of its functions runs */
     crs_timer timer;
     uint64_t tick_ms;     /* loop time of the next heartbeat */

@@ -34,7 +34,7 @@ static void a_service_needs_at_least_one_handler(void **state)
     static const chat_room_service none = {0};
     cereus_error err = {0};
     assert_int_equal(chat_room_register(*state, &none, NULL, &err), CEREUS_E_INVALID);
-    assert_string_equal(err.msg, "service \"room\" has no methods");
+    assert_string_equal(err.msg, "service \"room\" has no methods: give cereus_app_register() a table of them");
 }
 
 static void one_handler_is_enough(void **state)

@@ -1,0 +1,57 @@
+/* cereus/cluster.h: the other servers: who is there, and which of them gets a client's message. An app is in a cluster when
+ * `cereus.cluster` says so; the functions here work in both cases, alone there is just oneself.
+ */
+#ifndef CEREUS_CLUSTER_H
+#define CEREUS_CLUSTER_H
+
+#include <cereus/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A server of the cluster, as it has registered itself. */
+typedef struct cereus_server {
+    const char *id;
+    const char *type;
+    const char *hostname;
+    bool frontend;
+    const char *metadata; /* a JSON object of strings, as text */
+} cereus_server;
+
+/** The value of @p key in a server's metadata, in the ctx's memory; NULL: it has none. */
+CEREUS_API const char *cereus_server_metadata(cereus_ctx *ctx, const cereus_server *server, const char *key);
+
+/** Add to what this server tells of itself. Thread: setup. @return CEREUS_OK; CEREUS_E_STATE; CEREUS_E_NOMEM */
+CEREUS_API cereus_status cereus_app_set_metadata(cereus_app *app, const char *key, const char *value);
+
+/* The list of servers, oneself included, as it is now: pointers stay good as long as the ctx. */
+
+/** The server with @p id; NULL: "server not found". */
+CEREUS_API const cereus_server *cereus_server_by_id(cereus_ctx *ctx, const char *id);
+/** Those of @p type; NULL: all. @return how many; *ret_servers is an array in the ctx's memory */
+CEREUS_API size_t cereus_servers_by_type(cereus_ctx *ctx, const char *type, const cereus_server *const **ret_servers);
+
+/**
+ * Pick the server that gets a client's message.
+ * @param session  whose message it is
+ * @param route    the full route; not NUL-terminated
+ * @param servers  those of the type, at least one
+ * @param ret_pick set to the index of one of them
+ * @return CEREUS_OK; anything else is answered to the client, as the error that @p err says
+ * Thread: the session's loop; must not yield.
+ */
+typedef cereus_status cereus_route_fn(cereus_session *session, cereus_slice route, cereus_slice body,
+                                      const cereus_server *const *servers, size_t server_count, size_t *ret_pick,
+                                      void *user, cereus_error *err);
+/** Route messages for servers of @p type by @p fn; without, one is picked at random. A second call replaces the first.
+ * Thread: setup. @return CEREUS_OK; CEREUS_E_STATE; CEREUS_E_NOMEM */
+CEREUS_API cereus_status cereus_app_add_route(cereus_app *app, const char *type, cereus_route_fn *fn, void *user);
+
+/** Is the app running, registered, and connected to all it needs? Thread: any. */
+CEREUS_API bool cereus_app_is_ready(cereus_app *app);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

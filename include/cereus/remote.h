@@ -1,0 +1,72 @@
+/* cereus/remote.h: calls between servers. A remote is a method that other servers may call: registered like a handler, in
+ * a table of its own, since clients must not reach it. Arguments and replies are protobuf messages, or raw bytes where both
+ * sides agree on that.
+ */
+#ifndef CEREUS_REMOTE_H
+#define CEREUS_REMOTE_H
+
+#include <cereus/handler.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Register a service of remotes: as cereus_app_register(), with CEREUS_NOTHING, CEREUS_RAW or CEREUS_MESSAGE in and out.
+ * The name "sys" is taken. Thread: setup. */
+CEREUS_API cereus_status cereus_app_register_remote(cereus_app *app, const char *name, const cereus_method *methods,
+                                                    size_t method_count, const cereus_service_options *options,
+                                                    cereus_error *err);
+/** Pipelines around remotes, as cereus_app_before() and cereus_app_after() are around handlers. Thread: setup. */
+CEREUS_API cereus_status cereus_app_before_remote(cereus_app *app, cereus_before_fn *fn, void *user);
+CEREUS_API cereus_status cereus_app_after_remote(cereus_app *app, cereus_after_fn *fn, void *user);
+
+typedef struct cereus_rpc_options {
+    const char *server_id; /* NULL: any server of the route's type */
+    uint64_t timeout_ms;   /* 0: pitaya.cluster.rpc.client.nats.requesttimeout, or what is left of the ctx's deadline */
+} cereus_rpc_options;
+
+/**
+ * Call `type.service.method` on another server and wait for its reply.
+ * @param in         NULL: no argument
+ * @param reply_type NULL: the reply is not looked at
+ * @param ret_reply  set on CEREUS_OK when reply_type is given; in the ctx's memory
+ * @param options    NULL: the defaults
+ * @return CEREUS_OK; CEREUS_E_FAILED: the remote's error, its code, message and metadata kept in the ctx, so it can be
+ *         returned as it is; CEREUS_E_TIMEOUT: PIT-408; CEREUS_E_UNAVAILABLE: no server of that type, or it cannot be
+ *         reached; CEREUS_E_INVALID: the route, or a call that could be made here; CEREUS_E_NOT_FOUND: "server not found";
+ *         CEREUS_E_UNSUPPORTED: "RPC server is not running", alone; CEREUS_E_TOO_LONG; CEREUS_E_CANCELLED; CEREUS_E_NOMEM.
+ *         The error is kept in the ctx. May yield.
+ */
+CEREUS_API cereus_status cereus_rpc(cereus_ctx *ctx, const char *route, const struct ProtobufCMessage *in,
+                                    const struct ProtobufCMessageDescriptor *reply_type,
+                                    struct ProtobufCMessage **ret_reply, const cereus_rpc_options *options);
+/** The same with bytes; *ret_reply is in the ctx's memory. */
+CEREUS_API cereus_status cereus_rpc_raw(cereus_ctx *ctx, const char *route, cereus_slice in, cereus_slice *ret_reply,
+                                        const cereus_rpc_options *options);
+
+/** One of many calls at once. Fill in the first part. */
+typedef struct cereus_rpc_call {
+    const char *route;
+    cereus_slice in;
+    cereus_rpc_options options;
+    /* set by cereus_rpc_all() */
+    cereus_status status;               /* as cereus_rpc() returns; the errors' texts are not kept but in error */
+    cereus_slice reply;                 /* in the ctx's memory */
+    const char *error_code, *error_msg; /* NULL: it did not fail */
+} cereus_rpc_call;
+
+/** Make all calls at once and wait for all replies. @return CEREUS_OK: all came; CEREUS_E_FAILED: some did not, see each
+ * call's status; CEREUS_E_CANCELLED. May yield. */
+CEREUS_API cereus_status cereus_rpc_all(cereus_ctx *ctx, cereus_rpc_call *calls, size_t count);
+
+/* -- the propagated context: values that travel with every call made from this ctx, and with those made from there -- */
+
+/** Set @p key. @p value: takes the reference. @return CEREUS_OK; CEREUS_E_NOMEM */
+CEREUS_API cereus_status cereus_ctx_propagate(cereus_ctx *ctx, const char *key, struct json_t *value);
+/** What came with the call, or was set; NULL: nothing. Good as long as the ctx. */
+CEREUS_API const struct json_t *cereus_ctx_propagated(cereus_ctx *ctx, const char *key);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,349 @@
+/* cluster/cluster.c: makes the parts of a cluster member and keeps every loop's list of servers. */
+#include "cluster/cluster.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+
+#include "cluster/cluster_priv.h"
+
+enum { OUT_MAX = CRS_PACKET_BODY_MAX + (1 << 20), CAPABLE_MAX = CRS_SERVERS_MAX };
+
+/* ---- the list of servers ---- */
+
+typedef struct list_mail {
+    crs_mail mail;
+    crs_cluster_loop *to;
+    crs_servers *list;
+} list_mail;
+
+static void forget_gone(crs_cluster_loop *l, const crs_servers *list)
+{
+    for (size_t i = 0; i < crs_servers_count(l->servers); i++) {
+        const char *id = crs_server_view(crs_servers_at(l->servers, i))->id;
+        if (crs_servers_by_id(list, cereus_slice_str(id)))
+            continue;
+        crs_strmap_del(&l->capable, cereus_slice_str(id));
+        crs_rpc_server_gone(l->link, id);
+    }
+}
+
+static void take_list(crs_cluster_loop *l, crs_servers *list)
+{
+    if (l->link)
+        forget_gone(l, list);
+    crs_servers_unref(l->servers);
+    l->servers = list;
+}
+
+static void list_arrives(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    list_mail *m = CRS_CONTAINER(mail, list_mail, mail);
+    take_list(m->to, m->list);
+    crs_free(m);
+}
+
+/** Everybody shall know @p list (a reference is taken over). Thread: first loop. */
+static void publish(crs_cluster *c, crs_servers *list)
+{
+    if (!list) {
+        crs_log_error(c->core->log, "the list of servers is too long, or memory ran out: the old one stays");
+        return;
+    }
+    crs_servers_unref(c->servers);
+    c->servers = list;
+    for (uint32_t i = 0; i < c->loop_count; i++) {
+        crs_cluster_loop *l = &c->loops[i];
+        if (i == 0) {
+            take_list(l, crs_servers_ref(list));
+            continue;
+        }
+        list_mail *m = crs_malloc(sizeof *m);
+        if (!m) {
+            crs_log_error(c->core->log, "out of memory: a loop keeps its old list of servers");
+            continue;
+        }
+        *m = (list_mail){.mail = {.run = list_arrives}, .to = l, .list = crs_servers_ref(list)};
+        crs_loop_post_reserved(l->d->loop, &m->mail);
+    }
+}
+
+static void log_changes(crs_cluster *c, const crs_servers *now)
+{
+    crs_log *log = c->core->log;
+    for (size_t i = 0; i < crs_servers_count(now); i++) {
+        const cereus_server *s = crs_server_view(crs_servers_at(now, i));
+        if (!crs_servers_by_id(c->servers, cereus_slice_str(s->id)))
+            crs_log_info(log, "server joined", CRS_STR("id", s->id), CRS_STR("type", s->type));
+    }
+    for (size_t i = 0; i < crs_servers_count(c->servers); i++) {
+        const cereus_server *s = crs_server_view(crs_servers_at(c->servers, i));
+        if (!crs_servers_by_id(now, cereus_slice_str(s->id)))
+            crs_log_info(log, "server left", CRS_STR("id", s->id), CRS_STR("type", s->type));
+    }
+}
+
+static void on_list(void *user, crs_server *const *servers, size_t count)
+{
+    crs_cluster *c = user;
+    crs_servers *list = crs_servers_new(servers, count);
+    if (list)
+        log_changes(c, list);
+    publish(c, list);
+}
+
+static void on_put(void *user, crs_server *server)
+{
+    crs_cluster *c = user;
+    crs_servers *list = crs_servers_changed(c->servers, server, NULL);
+    if (list)
+        log_changes(c, list);
+    publish(c, list);
+}
+
+static void on_gone(void *user, const char *id)
+{
+    crs_cluster *c = user;
+    crs_servers *list = crs_servers_changed(c->servers, NULL, id);
+    if (list)
+        log_changes(c, list);
+    publish(c, list);
+}
+
+static const crs_discovery_events discovery_events = {.on_list = on_list, .on_put = on_put, .on_gone = on_gone};
+
+/* ---- small things for the files beside ---- */
+
+uint64_t crs_cluster_random(crs_cluster_loop *l, uint64_t bound)
+{
+    l->random ^= l->random << 13; /* xorshift64: who is picked is no secret */
+    l->random ^= l->random >> 7;
+    l->random ^= l->random << 17;
+    return l->random % bound;
+}
+
+bool crs_cluster_capable(crs_cluster_loop *l, const char *server_id)
+{
+    return crs_strmap_get(&l->capable, cereus_slice_str(server_id));
+}
+
+void crs_cluster_learn(crs_cluster_loop *l, const char *server_id, uint64_t extension)
+{
+    if (!(extension & CRS_PEER_IS_CEREUS) || crs_cluster_capable(l, server_id) || l->capable.count >= CAPABLE_MAX)
+        return;
+    cereus_status st = crs_strmap_put(&l->capable, cereus_slice_str(server_id), l, NULL);
+    CRS_UNUSED(st); /* then it is slower with us */
+}
+
+/* ---- life ---- */
+
+static char *make_peer_json(const cereus_server *self)
+{
+    crs_bytes text;
+    crs_bytes_init(&text, 4096);
+    json_t *pair = json_pack("{s:s,s:s}", "peer.id", self->id, "peer.service", self->type);
+    cereus_status st = pair ? crs_json_text(pair, &text) : CEREUS_E_NOMEM;
+    json_decref(pair);
+    if (!st)
+        st = crs_bytes_append_byte(&text, '\0');
+    char *inner = st ? NULL : crs_strndup((char *)text.data + 1, text.len - 3); /* without the braces */
+    crs_bytes_fini(&text);
+    return inner;
+}
+
+cereus_status crs_cluster_new(const crs_cluster_options *opt, crs_cluster **ret_cluster, cereus_error *err)
+{
+    crs_cluster *c = crs_zalloc(sizeof *c);
+    char *text = crs_server_text(&opt->self);
+    cereus_status st = CEREUS_E_NOMEM;
+    if (!c || !text)
+        goto fail;
+    c->opt = *opt;
+    c->core = opt->core;
+    atomic_init(&c->joined, false);
+    st = crs_server_parse(cereus_slice_str(text), &c->self); /* the same checks as for all others */
+    if (st) {
+        crs_fail(err, st, "cereus.id: \"%s\" cannot be a server's id: letters, digits and - . _, at most %d",
+                 opt->self.id, CRS_SERVER_NAME_MAX);
+        goto fail;
+    }
+    st = CEREUS_E_NOMEM;
+    c->opt.self = *crs_server_view(c->self);
+    if (!(c->peer_json = make_peer_json(&c->opt.self)) || !(c->servers = crs_servers_new(&c->self, 1)))
+        goto fail;
+    crs_discovery_options discovery = {.self = &c->opt.self,
+                                       .log = opt->core->log,
+                                       .config = opt->config,
+                                       .dir = opt->dir,
+                                       .events = &discovery_events,
+                                       .user = c};
+    if ((st = crs_discovery_claim(opt->discovery, &discovery, &c->discovery, err)))
+        goto fail;
+    crs_rpc_options rpc = {
+        .self = &c->opt.self, .log = opt->core->log, .request_max = OUT_MAX, .dir = opt->dir, .config = opt->config};
+    if ((st = crs_rpc_new(opt->rpc, &rpc, &c->rpc, err)))
+        goto fail;
+    crs_free(text);
+    *ret_cluster = c;
+    return CEREUS_OK;
+fail:
+    crs_free(text);
+    crs_cluster_free(c);
+    return st == CEREUS_E_NOMEM ? crs_fail(err, st, "cluster: out of memory") : st;
+}
+
+crs_cluster *crs_cluster_free(crs_cluster *c)
+{
+    if (!c)
+        return NULL;
+    crs_rpc_free(c->rpc);
+    crs_discovery_free(c->discovery);
+    for (uint32_t i = 0; i < c->loop_count; i++) {
+        crs_cluster_loop *l = &c->loops[i];
+        crs_servers_unref(l->servers);
+        crs_strmap_fini(&l->capable);
+        crs_strmap_fini(&l->lanes);
+        crs_bytes_fini(&l->out);
+        crs_bytes_fini(&l->meta);
+    }
+    crs_servers_unref(c->servers);
+    crs_server_unref(c->self);
+    crs_free(c->peer_json);
+    crs_free(c);
+    return NULL;
+}
+
+cereus_status crs_cluster_open(crs_cluster *c, crs_dispatch *d, cereus_error *err)
+{
+    crs_cluster_loop *l = &c->loops[d->loop->index];
+    CRS_ASSERT(d->loop->index == c->loop_count);
+    c->loop_count++;
+    l->cluster = c;
+    l->d = d;
+    l->servers = crs_servers_ref(c->servers);
+    crs_strmap_init(&l->capable);
+    crs_strmap_init(&l->lanes);
+    crs_bytes_init(&l->out, OUT_MAX);
+    crs_bytes_init(&l->meta, OUT_MAX);
+    if (getrandom(&l->random, sizeof l->random, 0) != (ssize_t)sizeof l->random || l->random == 0)
+        l->random = 0x9e3779b97f4a7c15u + d->loop->index;
+    return crs_rpc_open(c->rpc, d->loop, &crs_cluster_events, l, &l->link, err);
+}
+
+typedef struct serve_mail {
+    crs_mail mail;
+    crs_cluster_loop *l;
+    crs_dispatch *back;
+    crs_fiber *fiber;
+    cereus_error err;
+} serve_mail;
+
+static void served(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_fiber_wake(CRS_CONTAINER(mail, serve_mail, mail)->fiber, CEREUS_OK);
+}
+
+static void serve_here(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    serve_mail *m = CRS_CONTAINER(mail, serve_mail, mail);
+    m->err.status = crs_rpc_serve(m->l->link, &m->err);
+    m->mail.run = served;
+    crs_loop_post_reserved(m->back->loop, &m->mail);
+}
+
+cereus_status crs_cluster_join(cereus_ctx *ctx, void *cluster)
+{
+    crs_cluster *c = cluster;
+    for (uint32_t i = 0; i < c->loop_count; i++) {
+        serve_mail m = {.mail = {.run = serve_here}, .l = &c->loops[i], .back = ctx->dispatch, .fiber = ctx->fiber};
+        crs_loop_post_reserved(c->loops[i].d->loop, &m.mail);
+        CEREUS_TRY(crs_fiber_wait_uninterrupted(ctx->fiber));
+        if (m.err.status)
+            return cereus_fail(ctx, NULL, "%s", m.err.msg);
+    }
+    cereus_error err = {0};
+    if (crs_discovery_start(c->discovery, ctx->fiber, &err) != CEREUS_OK)
+        return cereus_fail(ctx, NULL, "%s", err.msg);
+    atomic_store(&c->joined, true);
+    return CEREUS_OK;
+}
+
+void crs_cluster_leave(cereus_ctx *ctx, void *cluster)
+{
+    crs_cluster *c = cluster;
+    atomic_store(&c->joined, false);
+    crs_discovery_leave(c->discovery, ctx->fiber);
+}
+
+void crs_cluster_close(crs_cluster *c, crs_dispatch *d)
+{
+    crs_cluster_loop *l = &c->loops[d->loop->index];
+    if (d->loop->index == 0)
+        crs_discovery_close(c->discovery);
+    l->link = crs_rpc_close(l->link);
+}
+
+bool crs_cluster_busy(const crs_cluster *c, const crs_dispatch *d)
+{
+    const crs_cluster_loop *l = &c->loops[d->loop->index];
+    return l->serving || l->forwarding;
+}
+
+bool crs_cluster_ready(const crs_cluster *c)
+{
+    return atomic_load(&c->joined) && crs_discovery_ready(c->discovery) && crs_rpc_connected(c->rpc);
+}
+
+/* ---- what games ask ---- */
+
+static crs_servers *list_of(cereus_ctx *ctx)
+{
+    return ctx->dispatch->core->cluster ? crs_cluster_here(ctx->dispatch)->servers : NULL;
+}
+
+/** A copy that lives as long as the ctx: the list may change while it waits. */
+static const cereus_server *copy_of(cereus_ctx *ctx, const crs_server *server)
+{
+    const cereus_server *s = crs_server_view(server);
+    cereus_server *copy = crs_arena_alloc(ctx->arena, sizeof *copy);
+    if (!copy)
+        return NULL;
+    *copy = *s;
+    const char **texts[] = {&copy->id, &copy->type, &copy->hostname, &copy->metadata};
+    for (size_t i = 0; i < CEREUS_COUNT(texts); i++) {
+        if (!(*texts[i] = crs_arena_strndup(ctx->arena, *texts[i], strlen(*texts[i]))))
+            return NULL;
+    }
+    return copy;
+}
+
+const cereus_server *cereus_server_by_id(cereus_ctx *ctx, const char *id)
+{
+    const crs_servers *list = list_of(ctx);
+    const crs_server *s = list ? crs_servers_by_id(list, cereus_slice_str(id)) : NULL;
+    return s ? copy_of(ctx, s) : NULL;
+}
+
+size_t cereus_servers_by_type(cereus_ctx *ctx, const char *type, const cereus_server *const **ret_servers)
+{
+    const crs_servers *list = list_of(ctx);
+    size_t first = 0, count = list ? crs_servers_count(list) : 0, n = 0;
+    if (list && type)
+        first = crs_servers_of_type(list, cereus_slice_str(type), &count);
+    const cereus_server **all = crs_arena_alloc(ctx->arena, count * sizeof *all + 1);
+    for (size_t i = first; all && i < first + count; i++) {
+        if ((all[n] = copy_of(ctx, crs_servers_at(list, i))))
+            n++;
+    }
+    *ret_servers = all;
+    return n;
+}
+
+const char *cereus_server_metadata(cereus_ctx *ctx, const cereus_server *server, const char *key)
+{
+    json_error_t err;
+    const json_t *object = cereus_ctx_keep(ctx, crs_json_parse(cereus_slice_str(server->metadata), 0, &err));
+    return json_string_value(json_object_get(object, key));
+}

@@ -1,0 +1,52 @@
+/* cluster/discovery/discovery.h: how servers find one another. Engines stand beside this file; the cluster holds one, on its
+ * first loop, and is told the whole list or what has changed in it.
+ *
+ *    claim()  setup: nobody else has our id          start()  fiber: we see the others, then they see us
+ *    leave()  fiber: they do not any more            free()   after all loops have ended
+ */
+#ifndef CRS_CLUSTER_DISCOVERY_DISCOVERY_H
+#define CRS_CLUSTER_DISCOVERY_DISCOVERY_H
+
+#include <cereus/config.h>
+
+#include "cluster/servers.h"
+#include "fiber/fiber.h"
+
+typedef struct crs_discovery crs_discovery;
+typedef struct crs_discovery_ops crs_discovery_ops;
+
+/** What the cluster is told. Thread: the loop of start(). */
+typedef struct crs_discovery_events {
+    /** These are all. */
+    void (*on_list)(void *user, crs_server *const *servers, size_t count);
+    /** @p server is there, or has changed. */
+    void (*on_put)(void *user, crs_server *server);
+    void (*on_gone)(void *user, const char *id);
+} crs_discovery_events;
+
+typedef struct crs_discovery_options {
+    const cereus_server *self; /* borrowed */
+    crs_log *log;
+    const cereus_config *config;
+    const char *dir; /* local: the run directory */
+    const crs_discovery_events *events;
+    void *user;
+} crs_discovery_options;
+
+/** The engine called @p name; NULL: none. */
+const crs_discovery_ops *crs_discovery_engine(const char *name);
+
+/** Ownership: gives. Thread: setup. */
+cereus_status crs_discovery_claim(const crs_discovery_ops *ops, const crs_discovery_options *opt,
+                                  crs_discovery **ret_discovery, cereus_error *err);
+/** The list is known when this returns, and we are in it. Thread: fiber; may yield. */
+cereus_status crs_discovery_start(crs_discovery *d, crs_fiber *fiber, cereus_error *err);
+/** Thread: fiber; may yield. Fine when it has not started. */
+void crs_discovery_leave(crs_discovery *d, crs_fiber *fiber);
+/** End what runs on the loop. Thread: loop. */
+void crs_discovery_close(crs_discovery *d);
+crs_discovery *crs_discovery_free(crs_discovery *d);
+/** Are we registered, and does the engine answer? Thread: any. */
+bool crs_discovery_ready(const crs_discovery *d);
+
+#endif

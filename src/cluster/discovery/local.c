@@ -1,0 +1,235 @@
+/* cluster/discovery/local.c: servers of one machine: a file for each in the run directory, ID.json, which says what it is. As
+ * long as it lives it holds a lock on it, so a crash is seen at once: the kernel closes the file, inotify tells, the lock is
+ * gone. Whoever sees a file without a lock removes it. Locks are only asked about, never taken, by others than their owner.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cluster/discovery/discovery_impl.h"
+
+enum { FILE_MAX = 64 * 1024, CLAIM_TRIES = 1000 };
+
+static const char suffix[] = ".json";
+
+typedef struct local_discovery {
+    crs_discovery base;
+    char path[512]; /* of our own file */
+    int fd;         /* our own file, locked; -1: not claimed */
+    uv_poll_t watch;
+    int inotify;
+    bool watching;
+} local_discovery;
+
+static local_discovery *local_of(crs_discovery *d)
+{
+    return (local_discovery *)d;
+}
+
+static struct flock whole_file(short type)
+{
+    return (struct flock){.l_type = type, .l_whence = SEEK_SET};
+}
+
+/* ---- our own file ---- */
+
+static cereus_status make_dir(const char *dir, cereus_error *err)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s", dir);
+    for (char *p = path + 1;; p++) {
+        char was = *p;
+        if (was != '/' && was != '\0')
+            continue;
+        *p = '\0';
+        if (mkdir(path, 0700) != 0 && errno != EEXIST)
+            return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s: %s", path, strerror(errno));
+        *p = was;
+        if (was == '\0')
+            break;
+    }
+    struct stat st;
+    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s is no directory", dir);
+    if (st.st_uid != geteuid() || (st.st_mode & 0022))
+        return crs_fail(
+            err, CEREUS_E_IO,
+            "cereus.cluster.dir: %s belongs to another user or others may write to it: choose a directory of "
+            "your own",
+            dir);
+    return CEREUS_OK;
+}
+
+static cereus_status local_claim(crs_discovery *d, cereus_error *err)
+{
+    local_discovery *l = local_of(d);
+    l->fd = l->inotify = -1;
+    CEREUS_TRY(make_dir(d->opt.dir, err));
+    int n = snprintf(l->path, sizeof l->path, "%s/%s%s", d->opt.dir, d->opt.self->id, suffix);
+    if (n < 0 || (size_t)n >= sizeof l->path)
+        return crs_fail(err, CEREUS_E_TOO_LONG, "cereus.cluster.dir: %s is too long", d->opt.dir);
+    for (int i = 0; i < CLAIM_TRIES; i++) {
+        l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (l->fd < 0)
+            return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s: %s", l->path, strerror(errno));
+        struct flock lock = whole_file(F_WRLCK);
+        if (fcntl(l->fd, F_OFD_SETLK, &lock) != 0) {
+            close(l->fd);
+            l->fd = -1;
+            return crs_fail(err, CEREUS_E_EXISTS,
+                            "cereus.id: a server with the id \"%s\" runs already on this machine (%s): choose another",
+                            d->opt.self->id, l->path);
+        }
+        struct stat mine, there;
+        if (fstat(l->fd, &mine) == 0 && stat(l->path, &there) == 0 && mine.st_ino == there.st_ino &&
+            ftruncate(l->fd, 0) == 0)
+            return CEREUS_OK;
+        close(l->fd); /* somebody took it for a dead one's before it was locked: once more */
+        l->fd = -1;
+    }
+    return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s cannot be locked", l->path);
+}
+
+static cereus_status tell(local_discovery *l, cereus_error *err)
+{
+    char *text = crs_server_text(l->base.opt.self);
+    if (!text)
+        return crs_fail(err, CEREUS_E_NOMEM, "discovery: out of memory");
+    size_t len = strlen(text);
+    ssize_t n = pwrite(l->fd, text, len, 0);
+    crs_free(text);
+    return n == (ssize_t)len ? CEREUS_OK
+                             : crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s: %s", l->path, strerror(errno));
+}
+
+/* ---- the others' ---- */
+
+/** The server that @p name describes; NULL: none that lives. */
+static crs_server *look_at(local_discovery *l, int dir_fd, const char *name, char *text)
+{
+    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW); /* to write would wake us when it is closed */
+    if (fd < 0)
+        return NULL;
+    crs_server *server = NULL;
+    struct flock lock = whole_file(F_WRLCK);
+    struct stat opened, there;
+    if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK) { /* nobody holds it: its server is dead */
+        if (fstat(fd, &opened) == 0 && fstatat(dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+            opened.st_ino == there.st_ino)
+            unlinkat(dir_fd, name, 0);
+    } else {
+        ssize_t n = pread(fd, text, FILE_MAX, 0);
+        if (n > 0 && crs_server_parse(cereus_slice_of(text, (size_t)n), &server) == CEREUS_E_MALFORMED) {
+            static crs_log_limiter limiter;
+            crs_log_limited(l->base.opt.log, CEREUS_LOG_WARN, &limiter, "a server's file makes no sense",
+                            CRS_STR("file", name));
+        }
+    }
+    close(fd);
+    return server;
+}
+
+static void scan(local_discovery *l)
+{
+    size_t count = 0, cap = 0, len;
+    crs_server **all = NULL;
+    char *text = crs_malloc(FILE_MAX); /* too much for a fiber's stack */
+    DIR *dir = text ? opendir(l->base.opt.dir) : NULL;
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        len = strlen(entry->d_name);
+        if (len < sizeof suffix || strcmp(entry->d_name + len - sizeof suffix + 1, suffix) != 0)
+            continue;
+        if (count == cap) {
+            crs_server **grown = count < CRS_SERVERS_MAX ? crs_realloc(all, (cap = 2 * cap + 16) * sizeof *all) : NULL;
+            if (!grown)
+                break;
+            all = grown;
+        }
+        if ((all[count] = look_at(l, dirfd(dir), entry->d_name, text)))
+            count++;
+    }
+    if (dir)
+        closedir(dir);
+    if (dir)
+        l->base.opt.events->on_list(l->base.opt.user, all, count);
+    while (count)
+        crs_server_unref(all[--count]);
+    crs_free(all);
+    crs_free(text);
+}
+
+static void on_change(uv_poll_t *handle, int status, int events)
+{
+    CRS_UNUSED(status);
+    CRS_UNUSED(events);
+    local_discovery *l = CRS_CONTAINER(handle, local_discovery, watch);
+    char buf[16 * 1024];
+    crs_loop_update_now(l->base.loop);
+    while (read(l->inotify, buf, sizeof buf) > 0) { /* what has happened to whom, the directory tells best */
+    }
+    scan(l);
+}
+
+static cereus_status local_start(crs_discovery *d, crs_fiber *fiber, cereus_error *err)
+{
+    CRS_UNUSED(fiber);
+    local_discovery *l = local_of(d);
+    l->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (l->inotify < 0 ||
+        inotify_add_watch(l->inotify, d->opt.dir, IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO) < 0)
+        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s cannot be watched: %s%s", d->opt.dir, strerror(errno),
+                        errno == ENOSPC || errno == EMFILE ? " (raise fs.inotify limits)" : "");
+    if (uv_poll_init(&d->loop->uv, &l->watch, l->inotify) != 0)
+        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: cannot be watched");
+    l->watching = true;
+    uv_poll_start(&l->watch, UV_READABLE, on_change);
+    CEREUS_TRY(tell(l, err));
+    scan(l);
+    atomic_store_explicit(&d->ready, true, memory_order_relaxed);
+    return CEREUS_OK;
+}
+
+static void local_leave(crs_discovery *d, crs_fiber *fiber)
+{
+    CRS_UNUSED(fiber);
+    local_discovery *l = local_of(d);
+    atomic_store_explicit(&d->ready, false, memory_order_relaxed);
+    if (l->fd >= 0)
+        unlink(l->path); /* still locked: nobody takes our name yet */
+}
+
+static void local_close(crs_discovery *d)
+{
+    local_discovery *l = local_of(d);
+    if (l->watching)
+        uv_close((uv_handle_t *)&l->watch, NULL); /* the struct outlives the loop */
+    l->watching = false;
+}
+
+static void local_fini(crs_discovery *d)
+{
+    local_discovery *l = local_of(d);
+    if (l->inotify >= 0)
+        close(l->inotify);
+    if (l->fd >= 0) {
+        struct stat mine, there;
+        if (fstat(l->fd, &mine) == 0 && stat(l->path, &there) == 0 && mine.st_ino == there.st_ino)
+            unlink(l->path);
+        close(l->fd);
+    }
+}
+
+const crs_discovery_ops crs_discovery_local = {
+    .name = "local",
+    .size = sizeof(local_discovery),
+    .claim = local_claim,
+    .start = local_start,
+    .leave = local_leave,
+    .close = local_close,
+    .fini = local_fini,
+};

@@ -1,0 +1,596 @@
+/* cluster/rpc/local.c: servers of one machine, over Unix sockets in the run directory, pipelined. Each loop of a server has
+ * one connection to each server it calls; on the other side any loop takes it. What a turn produced is written at its end.
+ *
+ *     len: u32 little-endian, of what follows | kind: u8 | id: u64 little-endian | payload
+ *
+ *     REQUEST   id: the caller's, payload: protos.Request          RESPONSE  id: the same, payload: protos.Response
+ *     PUSH      count: u32, count times (len: u16, uid), len: u16, route, data        KICK  uid        BOUND  protos.BindMsg
+ *
+ * The directory belongs to one user (0700), so peers are trusted to be servers, not to be without faults: lengths are checked,
+ * garbage ends the connection.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cluster/rpc/rpc_impl.h"
+
+enum {
+    HEAD_LEN = 4 + 1 + 8,
+    OUT_MAX = 64 << 20, /* bytes that wait for one peer */
+    BACKLOG = 512,
+    CONNS_MAX = 4096, /* of one loop */
+    PUSH_UIDS_MAX = 1 << 20,
+};
+
+typedef enum frame_kind { KIND_REQUEST = 1, KIND_RESPONSE, KIND_PUSH, KIND_KICK, KIND_BOUND } frame_kind;
+
+typedef struct local_rpc {
+    crs_rpc base;
+    char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
+    int fd; /* listening, shared by all loops */
+} local_rpc;
+
+typedef struct local_conn local_conn;
+
+typedef struct local_link {
+    crs_rpc_link base;
+    uv_poll_t accepting;
+    bool serving;
+    bool closing;
+    local_conn **conns; /* by slot; NULL: free */
+    uint32_t conn_cap;
+    uint32_t conn_count; /* also those that libuv has not let go yet */
+    uint32_t serial;
+    bool accepting_open; /* its handle is not closed yet */
+    crs_list dirty;      /* output to write at the turn's end */
+    crs_bytes scratch;
+} local_link;
+
+struct local_conn {
+    local_link *l;
+    uv_poll_t poll;
+    int fd;
+    uint32_t slot, serial;
+    char *server_id; /* whom we call over it; NULL: it was accepted */
+    crs_bytes in, out;
+    size_t out_begin;
+    crs_list dirty;
+    crs_list calls; /* that are out on it */
+    bool ended;
+};
+
+static local_link *local_of(crs_rpc_link *link)
+{
+    return (local_link *)link;
+}
+
+static bool end_of_turn(void *user);
+static void on_io(uv_poll_t *handle, int status, int events);
+
+/* ---- the engine ---- */
+
+static cereus_status make_path(const crs_rpc *rpc, const char *server_id, char *path, size_t cap, cereus_error *err)
+{
+    int n = snprintf(path, cap, "%s/%s.sock", rpc->opt.dir, server_id);
+    if (n < 0 || (size_t)n >= cap)
+        return crs_fail(
+            err, CEREUS_E_TOO_LONG,
+            "cereus.cluster.dir: %.60s is too long for sockets in it: choose a path of at most 60 characters",
+            rpc->opt.dir);
+    return CEREUS_OK;
+}
+
+static cereus_status local_init(crs_rpc *rpc, cereus_error *err)
+{
+    local_rpc *r = (local_rpc *)rpc;
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    r->fd = -1;
+    CEREUS_TRY(make_path(rpc, rpc->opt.self->id, r->path, sizeof r->path, err));
+    memcpy(addr.sun_path, r->path, sizeof addr.sun_path);
+    unlink(r->path); /* of a process with our id that has crashed: discovery has made sure that none lives */
+    r->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (r->fd < 0 || bind(r->fd, (struct sockaddr *)&addr, sizeof addr) != 0 || listen(r->fd, BACKLOG) != 0)
+        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: socket %s: %s", r->path, strerror(errno));
+    return CEREUS_OK;
+}
+
+static void local_fini(crs_rpc *rpc)
+{
+    local_rpc *r = (local_rpc *)rpc;
+    if (r->fd < 0)
+        return;
+    unlink(r->path);
+    close(r->fd);
+}
+
+static bool local_connected(const crs_rpc *rpc)
+{
+    CRS_UNUSED(rpc);
+    return true;
+}
+
+/* ---- connections ---- */
+
+static void on_conn_closed(uv_handle_t *handle)
+{
+    local_conn *c = CRS_CONTAINER(handle, local_conn, poll);
+    local_link *l = c->l;
+    crs_bytes_fini(&c->in);
+    crs_bytes_fini(&c->out);
+    crs_free(c->server_id);
+    crs_free(c);
+    l->conn_count--;
+    if (l->closing && l->conn_count == 0 && !l->accepting_open) {
+        crs_free(l->conns);
+        crs_bytes_fini(&l->scratch);
+        crs_rpc_link_closed(&l->base);
+    }
+}
+
+static void end_conn(local_conn *c, const char *why)
+{
+    if (c->ended)
+        return;
+    c->ended = true;
+    c->l->conns[c->slot] = NULL;
+    crs_list_remove(&c->dirty);
+    while (!crs_list_empty(&c->calls))
+        crs_rpc_fail(CRS_CONTAINER(c->calls.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, why);
+    uv_close((uv_handle_t *)&c->poll,
+             on_conn_closed); /* takes it out of epoll before the descriptor can be another's */
+    close(c->fd);
+}
+
+static local_conn *add_conn(local_link *l, int fd, const char *server_id)
+{
+    uint32_t slot = 0;
+    while (slot < l->conn_cap && l->conns[slot])
+        slot++;
+    if (slot == l->conn_cap) {
+        uint32_t cap = l->conn_cap ? 2 * l->conn_cap : 16;
+        local_conn **conns = cap <= CONNS_MAX ? crs_realloc(l->conns, cap * sizeof *conns) : NULL;
+        if (!conns)
+            return NULL;
+        memset(conns + l->conn_cap, 0, (cap - l->conn_cap) * sizeof *conns);
+        l->conns = conns;
+        l->conn_cap = cap;
+    }
+    local_conn *c = crs_zalloc(sizeof *c);
+    if (!c || (server_id && !(c->server_id = crs_strdup(server_id))) ||
+        uv_poll_init(&l->base.loop->uv, &c->poll, fd) != 0) {
+        if (c)
+            crs_free(c->server_id);
+        crs_free(c);
+        return NULL;
+    }
+    c->l = l;
+    c->fd = fd;
+    c->slot = slot;
+    c->serial = ++l->serial;
+    crs_bytes_init(&c->in, HEAD_LEN + l->base.rpc->opt.request_max);
+    crs_bytes_init(&c->out, OUT_MAX);
+    crs_list_init(&c->dirty);
+    crs_list_init(&c->calls);
+    l->conns[slot] = c;
+    l->conn_count++;
+    uv_poll_start(&c->poll, UV_READABLE, on_io);
+    return c;
+}
+
+/** The connection over which @p server_id is called. NULL: it cannot be made. */
+static local_conn *conn_to(local_link *l, const char *server_id)
+{
+    for (uint32_t i = 0; i < l->conn_cap; i++) {
+        if (l->conns[i] && l->conns[i]->server_id && strcmp(l->conns[i]->server_id, server_id) == 0)
+            return l->conns[i];
+    }
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    if (make_path(l->base.rpc, server_id, addr.sun_path, sizeof addr.sun_path, NULL))
+        return NULL;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return NULL;
+    local_conn *c = NULL;
+    if (connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0) /* at once, or not at all */
+        c = add_conn(l, fd, server_id);
+    if (!c)
+        close(fd);
+    return c;
+}
+
+/* ---- output ---- */
+
+static cereus_status put_frame(local_conn *c, frame_kind kind, uint64_t id, const cereus_slice *parts,
+                               size_t part_count)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < part_count; i++)
+        len += parts[i].len;
+    if (len > c->l->base.rpc->opt.request_max)
+        return CEREUS_E_TOO_LONG;
+    if (c->out_begin && c->out_begin == c->out.len)
+        c->out.len = c->out_begin = 0;
+    CEREUS_TRY(crs_bytes_reserve(&c->out, HEAD_LEN + len));
+    uint8_t *at = c->out.data + c->out.len;
+    uint32_t rest = (uint32_t)(HEAD_LEN - 4 + len);
+    for (int i = 0; i < 4; i++)
+        *at++ = (uint8_t)(rest >> 8 * i);
+    *at++ = (uint8_t)kind;
+    for (int i = 0; i < 8; i++)
+        *at++ = (uint8_t)(id >> 8 * i);
+    for (size_t i = 0; i < part_count; i++) {
+        if (parts[i].len)
+            memcpy(at, parts[i].data, parts[i].len);
+        at += parts[i].len;
+    }
+    c->out.len += HEAD_LEN + len;
+    if (crs_list_empty(&c->dirty))
+        crs_list_push(&c->l->dirty, &c->dirty);
+    crs_loop_again(c->l->base.loop); /* our hook may have run already in this turn */
+    return CEREUS_OK;
+}
+
+static void flush(local_conn *c)
+{
+    while (c->out_begin < c->out.len) {
+        ssize_t n = send(c->fd, c->out.data + c->out_begin, c->out.len - c->out_begin, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            uv_poll_start(&c->poll, UV_READABLE | UV_WRITABLE, on_io);
+            return;
+        }
+        if (n < 0) {
+            end_conn(c, "the server has gone");
+            return;
+        }
+        c->out_begin += (size_t)n;
+    }
+    c->out.len = c->out_begin = 0;
+    if (c->out.cap > 1 << 20)
+        crs_bytes_fini(&c->out);
+}
+
+static bool end_of_turn(void *user)
+{
+    local_link *l = user;
+    crs_list *link;
+    while ((link = crs_list_pop(&l->dirty)))
+        flush(CRS_CONTAINER(link, local_conn, dirty));
+    return false;
+}
+
+/* ---- input ---- */
+
+static uint64_t get_le(const uint8_t *p, int bytes)
+{
+    uint64_t v = 0;
+    for (int i = bytes - 1; i >= 0; i--)
+        v = v << 8 | p[i];
+    return v;
+}
+
+/** "len: u16, bytes" from the front of @p in. */
+static bool take_text(cereus_slice *in, cereus_slice *ret)
+{
+    if (in->len < 2)
+        return false;
+    size_t len = (size_t)get_le(in->data, 2);
+    if (len > in->len - 2)
+        return false;
+    *ret = cereus_slice_of(in->data + 2, len);
+    *in = cereus_slice_of(in->data + 2 + len, in->len - 2 - len);
+    return true;
+}
+
+static bool on_push(local_link *l, cereus_slice in)
+{
+    if (in.len < 4)
+        return false;
+    uint64_t count = get_le(in.data, 4);
+    in = cereus_slice_of(in.data + 4, in.len - 4);
+    if (count > PUSH_UIDS_MAX || count > in.len / 2)
+        return false;
+    cereus_slice *uids = crs_malloc(count * sizeof *uids + 1), route;
+    bool good = uids;
+    for (uint64_t i = 0; good && i < count; i++)
+        good = take_text(&in, &uids[i]);
+    good = good && take_text(&in, &route);
+    if (good)
+        l->base.events->on_push(l->base.user, route, in, uids, (size_t)count);
+    crs_free(uids);
+    return good;
+}
+
+typedef struct reply_address {
+    uint32_t slot, serial;
+    uint64_t id;
+} reply_address;
+
+/** False: it breaks the protocol. */
+static bool on_frame(local_conn *c, unsigned kind, uint64_t id, cereus_slice payload)
+{
+    local_link *l = c->l;
+    crs_bind_msg bind;
+    reply_address to = {.slot = c->slot, .serial = c->serial, .id = id};
+    switch (kind) {
+    case KIND_REQUEST:
+        l->base.events->on_request(l->base.user, &l->base, payload, cereus_slice_of(&to, sizeof to));
+        return true;
+    case KIND_RESPONSE:
+        crs_rpc_answered(&l->base, id, payload);
+        return true;
+    case KIND_PUSH:
+        return on_push(l, payload);
+    case KIND_KICK:
+        l->base.events->on_kick(l->base.user, payload);
+        return true;
+    case KIND_BOUND:
+        if (crs_bind_decode(payload, &bind) != CEREUS_OK)
+            return false;
+        l->base.events->on_bound(l->base.user, &bind);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/** Handle whole frames; returns how many bytes they had. False in *ret_good: the peer breaks the protocol. */
+static size_t handle_frames(local_conn *c, const uint8_t *data, size_t len, bool *ret_good)
+{
+    size_t at = 0;
+    *ret_good = true;
+    while (!c->ended && len - at >= 4) {
+        uint64_t rest = get_le(data + at, 4);
+        if (rest < HEAD_LEN - 4 || rest > HEAD_LEN - 4 + c->l->base.rpc->opt.request_max) {
+            *ret_good = false;
+            break;
+        }
+        if (len - at < 4 + rest)
+            break;
+        const uint8_t *p = data + at + 4;
+        at += 4 + rest;
+        if (!on_frame(c, p[0], get_le(p + 1, 8), cereus_slice_of(p + 9, rest - 9))) {
+            *ret_good = false;
+            break;
+        }
+    }
+    return at;
+}
+
+static void read_some(local_conn *c)
+{
+    crs_loop *loop = c->l->base.loop;
+    uint8_t *buf = loop->read_buf;
+    bool good = true;
+    ssize_t n = recv(c->fd, buf, CRS_READ_BUFFER_LEN, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return;
+    if (n <= 0) {
+        end_conn(c, "the server has gone");
+        return;
+    }
+    const uint8_t *data = buf;
+    size_t len = (size_t)n;
+    if (c->in.len) {
+        good = crs_bytes_append(&c->in, buf, len) == CEREUS_OK;
+        data = c->in.data;
+        len = c->in.len;
+    }
+    size_t used = good ? handle_frames(c, data, len, &good) : 0;
+    if (c->ended)
+        return;
+    if (good && data == buf) {
+        good = crs_bytes_append(&c->in, buf + used, len - used) == CEREUS_OK;
+    } else if (good && used) {
+        memmove(c->in.data, c->in.data + used, len - used);
+        c->in.len = len - used;
+        if (c->in.len == 0 && c->in.cap > 1 << 20)
+            crs_bytes_fini(&c->in);
+    }
+    if (!good) {
+        CRS_COUNT(&loop->counters, rpc_garbage);
+        static crs_log_limiter limiter;
+        crs_log_limited(loop->log, CEREUS_LOG_WARN, &limiter, "a server of this machine sent garbage",
+                        CRS_STR("server", c->server_id ? c->server_id : "?"));
+        end_conn(c, "the server sent garbage");
+    }
+}
+
+static void on_io(uv_poll_t *handle, int status, int events)
+{
+    local_conn *c = CRS_CONTAINER(handle, local_conn, poll);
+    crs_loop_update_now(c->l->base.loop);
+    if (status < 0) {
+        end_conn(c, "the server has gone");
+        return;
+    }
+    if (events & UV_WRITABLE) {
+        uv_poll_start(handle, UV_READABLE, on_io);
+        flush(c);
+    }
+    if (!c->ended && (events & UV_READABLE))
+        read_some(c);
+}
+
+static void on_acceptable(uv_poll_t *handle, int status, int events)
+{
+    CRS_UNUSED(events);
+    local_link *l = CRS_CONTAINER(handle, local_link, accepting);
+    if (status < 0)
+        uv_poll_start(handle, UV_READABLE, on_acceptable);
+    int fd = accept4(((local_rpc *)l->base.rpc)->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return; /* another loop was faster */
+    if (!add_conn(l, fd, NULL))
+        close(fd);
+}
+
+/* ---- the table ---- */
+
+static cereus_status local_open(crs_rpc_link *link, cereus_error *err)
+{
+    local_link *l = local_of(link);
+    crs_list_init(&l->dirty);
+    crs_bytes_init(&l->scratch, OUT_MAX);
+    if (uv_poll_init(&link->loop->uv, &l->accepting, ((local_rpc *)link->rpc)->fd) != 0)
+        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: the socket cannot be watched");
+    l->accepting_open = true;
+    crs_loop_add_hook(link->loop, end_of_turn, l);
+    return CEREUS_OK;
+}
+
+static cereus_status local_serve(crs_rpc_link *link, cereus_error *err)
+{
+    CRS_UNUSED(err);
+    uv_poll_start(&local_of(link)->accepting, UV_READABLE, on_acceptable);
+    return CEREUS_OK;
+}
+
+static void local_stop_serving(crs_rpc_link *link)
+{
+    uv_poll_stop(&local_of(link)->accepting);
+}
+
+static void on_accepting_closed(uv_handle_t *handle)
+{
+    local_link *l = CRS_CONTAINER(handle, local_link, accepting);
+    l->accepting_open = false;
+    if (l->conn_count == 0) {
+        crs_free(l->conns);
+        crs_bytes_fini(&l->scratch);
+        crs_rpc_link_closed(&l->base);
+    }
+}
+
+static void local_close(crs_rpc_link *link)
+{
+    local_link *l = local_of(link);
+    end_of_turn(l); /* replies that were made */
+    crs_loop_remove_hook(link->loop, end_of_turn, l);
+    l->closing = true;
+    for (uint32_t i = 0; i < l->conn_cap; i++) {
+        if (l->conns[i])
+            end_conn(l->conns[i], "the server is stopping");
+    }
+    uv_close((uv_handle_t *)&l->accepting, on_accepting_closed);
+}
+
+static cereus_status local_send(crs_rpc_link *link, const cereus_server *to, cereus_slice request, crs_rpc_call *call)
+{
+    local_conn *c = conn_to(local_of(link), to->id);
+    if (!c) {
+        crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, "rpc client has no connection to the chosen server");
+        return CEREUS_OK;
+    }
+    CEREUS_TRY(put_frame(c, KIND_REQUEST, call->id, &request, 1));
+    crs_list_push(&c->calls, &call->queue);
+    return CEREUS_OK;
+}
+
+static cereus_status local_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response)
+{
+    local_link *l = local_of(link);
+    reply_address to;
+    if (reply_to.len != sizeof to)
+        return CEREUS_E_MALFORMED;
+    memcpy(&to, reply_to.data, sizeof to);
+    local_conn *c = to.slot < l->conn_cap ? l->conns[to.slot] : NULL;
+    if (!c || c->serial != to.serial)
+        return CEREUS_E_GONE;
+    return put_frame(c, KIND_RESPONSE, to.id, &response, 1);
+}
+
+/** To all frontends of @p type but ourselves. */
+static cereus_status to_frontends(local_link *l, const char *type, const crs_servers *servers, frame_kind kind,
+                                  const cereus_slice *parts, size_t part_count)
+{
+    size_t count, first = crs_servers_of_type(servers, cereus_slice_str(type), &count);
+    cereus_status st = CEREUS_OK;
+    for (size_t i = first; i < first + count; i++) {
+        const cereus_server *s = crs_server_view(crs_servers_at(servers, i));
+        if (!s->frontend || strcmp(s->id, l->base.rpc->opt.self->id) == 0)
+            continue;
+        local_conn *c = conn_to(l, s->id);
+        cereus_status one = c ? put_frame(c, kind, 0, parts, part_count) : CEREUS_E_UNAVAILABLE;
+        if (one && one != CEREUS_E_UNAVAILABLE) /* who has gone has no users any more */
+            st = one;
+    }
+    return st;
+}
+
+static cereus_status put_text(crs_bytes *b, cereus_slice s)
+{
+    uint8_t len[2] = {(uint8_t)s.len, (uint8_t)(s.len >> 8)};
+    if (s.len > UINT16_MAX)
+        return CEREUS_E_TOO_LONG;
+    CEREUS_TRY(crs_bytes_append(b, len, sizeof len));
+    return crs_bytes_append(b, s.data, s.len);
+}
+
+static cereus_status local_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
+                                cereus_slice data, const cereus_slice *uids, size_t count)
+{
+    local_link *l = local_of(link);
+    if (count > PUSH_UIDS_MAX)
+        return CEREUS_E_TOO_LONG;
+    uint8_t head[4] = {(uint8_t)count, (uint8_t)(count >> 8), (uint8_t)(count >> 16), (uint8_t)(count >> 24)};
+    l->scratch.len = 0;
+    CEREUS_TRY(crs_bytes_append(&l->scratch, head, sizeof head));
+    for (size_t i = 0; i < count; i++)
+        CEREUS_TRY(put_text(&l->scratch, uids[i]));
+    CEREUS_TRY(put_text(&l->scratch, route));
+    cereus_slice parts[] = {crs_bytes_slice(&l->scratch), data};
+    cereus_status st = to_frontends(l, type, servers, KIND_PUSH, parts, CEREUS_COUNT(parts));
+    if (l->scratch.cap > 1 << 20)
+        crs_bytes_fini(&l->scratch);
+    return st;
+}
+
+static cereus_status local_kick(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid)
+{
+    return to_frontends(local_of(link), type, servers, KIND_KICK, &uid, 1);
+}
+
+static cereus_status local_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
+{
+    local_link *l = local_of(link);
+    l->scratch.len = 0;
+    CEREUS_TRY(crs_bind_encode(bind, &l->scratch));
+    cereus_slice payload = crs_bytes_slice(&l->scratch);
+    return to_frontends(l, link->rpc->opt.self->type, servers, KIND_BOUND, &payload, 1);
+}
+
+static void local_server_gone(crs_rpc_link *link, const char *server_id)
+{
+    local_link *l = local_of(link);
+    for (uint32_t i = 0; i < l->conn_cap; i++) {
+        local_conn *c = l->conns[i];
+        if (c && c->server_id && strcmp(c->server_id, server_id) == 0 && crs_list_empty(&c->calls) &&
+            c->out_begin == c->out.len)
+            end_conn(c, "the server has left"); /* one with answers under way ends when it closes */
+    }
+}
+
+const crs_rpc_ops crs_rpc_local = {
+    .name = "local",
+    .rpc_size = sizeof(local_rpc),
+    .link_size = sizeof(local_link),
+    .init = local_init,
+    .fini = local_fini,
+    .open = local_open,
+    .serve = local_serve,
+    .stop_serving = local_stop_serving,
+    .close = local_close,
+    .send = local_send,
+    .reply = local_reply,
+    .push = local_push,
+    .kick = local_kick,
+    .announce = local_announce,
+    .server_gone = local_server_gone,
+    .connected = local_connected,
+};

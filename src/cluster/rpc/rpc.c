@@ -1,0 +1,238 @@
+/* cluster/rpc/rpc.c: what all engines have in common: the calls that are out, their deadlines, and the table of engines. */
+#include "cluster/rpc/rpc_impl.h"
+
+static const crs_rpc_ops *const engines[] = {&crs_rpc_local};
+
+const crs_rpc_ops *crs_rpc_engine(const char *name)
+{
+    for (size_t i = 0; i < CEREUS_COUNT(engines); i++) {
+        if (strcmp(engines[i]->name, name) == 0)
+            return engines[i];
+    }
+    return NULL;
+}
+
+cereus_status crs_rpc_new(const crs_rpc_ops *ops, const crs_rpc_options *opt, crs_rpc **ret_rpc, cereus_error *err)
+{
+    crs_rpc *rpc = crs_zalloc(ops->rpc_size);
+    if (!rpc)
+        return crs_fail(err, CEREUS_E_NOMEM, "rpc: out of memory");
+    rpc->ops = ops;
+    rpc->opt = *opt;
+    cereus_status st = ops->init(rpc, err);
+    if (st) {
+        crs_rpc_free(rpc);
+        return st;
+    }
+    *ret_rpc = rpc;
+    return CEREUS_OK;
+}
+
+crs_rpc *crs_rpc_free(crs_rpc *rpc)
+{
+    if (rpc && rpc->ops->fini)
+        rpc->ops->fini(rpc);
+    crs_free(rpc);
+    return NULL;
+}
+
+cereus_status crs_rpc_open(crs_rpc *rpc, crs_loop *loop, const crs_rpc_events *events, void *user,
+                           crs_rpc_link **ret_link, cereus_error *err)
+{
+    crs_rpc_link *link = crs_zalloc(rpc->ops->link_size);
+    if (!link)
+        return crs_fail(err, CEREUS_E_NOMEM, "rpc: out of memory");
+    link->rpc = rpc;
+    link->loop = loop;
+    link->events = events;
+    link->user = user;
+    cereus_status st = rpc->ops->open(link, err);
+    if (st) {
+        crs_free(link->slots);
+        crs_free(link);
+        return st;
+    }
+    *ret_link = link;
+    return CEREUS_OK;
+}
+
+cereus_status crs_rpc_serve(crs_rpc_link *link, cereus_error *err)
+{
+    return link->rpc->ops->serve(link, err);
+}
+
+void crs_rpc_stop_serving(crs_rpc_link *link)
+{
+    link->rpc->ops->stop_serving(link);
+}
+
+void crs_rpc_link_closed(crs_rpc_link *link)
+{
+    crs_free(link->slots);
+    crs_free(link);
+}
+
+bool crs_rpc_connected(const crs_rpc *rpc)
+{
+    return rpc->ops->connected(rpc);
+}
+
+/* ---- calls that are out ---- */
+
+static void free_slot(crs_rpc_call *call)
+{
+    crs_rpc_link *link = call->link;
+    link->slots[call->slot].call = NULL;
+    link->slots[call->slot].next_free = link->free_head;
+    link->free_head = 1 + call->slot;
+    crs_loop_timer_stop(link->loop, &call->timer);
+    crs_list_remove(&call->queue);
+}
+
+static void finish(crs_rpc_call *call, cereus_status st, cereus_slice response, const char *why)
+{
+    free_slot(call);
+    call->done(call, st, response, why);
+}
+
+static void on_timeout(crs_timer *timer)
+{
+    crs_rpc_call *call = CRS_CONTAINER(timer, crs_rpc_call, timer);
+    CRS_COUNT(&call->link->loop->counters, rpc_timeouts);
+    finish(call, CEREUS_E_TIMEOUT, (cereus_slice){0}, "rpc client: request timeout");
+}
+
+static cereus_status take_slot(crs_rpc_link *link, crs_rpc_call *call)
+{
+    uint32_t slot;
+    if (link->free_head) {
+        slot = link->free_head - 1;
+        link->free_head = link->slots[slot].next_free;
+    } else {
+        if (link->used == CRS_RPC_CALLS_MAX)
+            return CEREUS_E_FULL;
+        if (link->used == link->cap) {
+            uint32_t cap = link->cap ? 2 * link->cap : 64;
+            void *slots = crs_realloc(link->slots, cap * sizeof *link->slots);
+            if (!slots)
+                return CEREUS_E_NOMEM;
+            link->slots = slots;
+            memset(link->slots + link->cap, 0, (cap - link->cap) * sizeof *link->slots);
+            link->cap = cap;
+        }
+        slot = link->used++;
+    }
+    link->slots[slot].call = call;
+    call->slot = slot;
+    call->id = (uint64_t)++link->slots[slot].serial << 32 | slot;
+    return CEREUS_OK;
+}
+
+cereus_status crs_rpc_send(crs_rpc_link *link, const cereus_server *to, cereus_slice request, uint64_t timeout_ms,
+                           crs_rpc_call *call)
+{
+    crs_loop_assert_current(link->loop);
+    if (request.len > link->rpc->opt.request_max)
+        return CEREUS_E_TOO_LONG;
+    call->link = link;
+    call->status = CEREUS_OK;
+    crs_list_init(&call->queue);
+    crs_timer_init(&call->timer, on_timeout);
+    CEREUS_TRY(take_slot(link, call));
+    cereus_status st = crs_loop_timer_start(link->loop, &call->timer, timeout_ms);
+    if (!st)
+        st = link->rpc->ops->send(link, to, request, call);
+    if (st)
+        free_slot(call);
+    else
+        CRS_COUNT(&link->loop->counters, rpc_requests);
+    return st;
+}
+
+void crs_rpc_forget(crs_rpc_call *call)
+{
+    free_slot(call);
+}
+
+void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)
+{
+    uint32_t slot = (uint32_t)id;
+    if (slot >= link->used || !link->slots[slot].call || link->slots[slot].call->id != id ||
+        link->slots[slot].call->status) {
+        CRS_COUNT(&link->loop->counters, rpc_late_replies);
+        return;
+    }
+    finish(link->slots[slot].call, CEREUS_OK, response, NULL);
+}
+
+static void failed(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_rpc_call *call = CRS_CONTAINER(mail, crs_rpc_call, fail);
+    finish(call, call->status, (cereus_slice){0}, call->why);
+}
+
+void crs_rpc_fail(crs_rpc_call *call, cereus_status st, const char *why)
+{
+    if (call->status)
+        return;
+    call->status = st;
+    call->why = why;
+    crs_list_remove(&call->queue);
+    crs_loop_timer_stop(call->link->loop, &call->timer);
+    call->fail.run = failed;
+    crs_loop_post_reserved(call->link->loop, &call->fail);
+}
+
+crs_rpc_link *crs_rpc_close(crs_rpc_link *link)
+{
+    if (!link)
+        return NULL;
+    for (uint32_t i = 0; i < link->used; i++) {
+        if (link->slots[i].call)
+            finish(link->slots[i].call, CEREUS_E_CANCELLED, (cereus_slice){0}, "the server is stopping");
+    }
+    link->rpc->ops->close(link);
+    return NULL;
+}
+
+/* ---- through the table ---- */
+
+void crs_rpc_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response)
+{
+    if (reply_to.len == 0 || link->rpc->ops->reply(link, reply_to, response) != CEREUS_OK)
+        CRS_COUNT(&link->loop->counters, rpc_replies_lost);
+}
+
+cereus_status crs_rpc_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
+                           cereus_slice data, const cereus_slice *uids, size_t count)
+{
+    return link->rpc->ops->push(link, type, servers, route, data, uids, count);
+}
+
+cereus_status crs_rpc_kick(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid)
+{
+    return link->rpc->ops->kick(link, type, servers, uid);
+}
+
+cereus_status crs_rpc_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
+{
+    return link->rpc->ops->announce(link, servers, bind);
+}
+
+cereus_status crs_rpc_watch(crs_rpc_link *link, const char *uid)
+{
+    return link->rpc->ops->watch ? link->rpc->ops->watch(link, uid) : CEREUS_OK;
+}
+
+void crs_rpc_unwatch(crs_rpc_link *link, const char *uid)
+{
+    if (link->rpc->ops->unwatch)
+        link->rpc->ops->unwatch(link, uid);
+}
+
+void crs_rpc_server_gone(crs_rpc_link *link, const char *server_id)
+{
+    if (link->rpc->ops->server_gone)
+        link->rpc->ops->server_gone(link, server_id);
+}

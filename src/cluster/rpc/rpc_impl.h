@@ -1,0 +1,64 @@
+/* cluster/rpc/rpc_impl.h: for those who write an engine: the table of functions, and the calls that are out, which all keep
+ * in the same way: a slot and a serial number are the call's id on the wire, so a late or forged reply finds nobody.
+ */
+#ifndef CRS_CLUSTER_RPC_RPC_IMPL_H
+#define CRS_CLUSTER_RPC_RPC_IMPL_H
+
+#include <stdatomic.h>
+
+#include "cluster/rpc/rpc.h"
+
+enum { CRS_RPC_CALLS_MAX = 1 << 20 }; /* out at once, of one loop */
+
+struct crs_rpc {
+    const crs_rpc_ops *ops;
+    crs_rpc_options opt;
+};
+
+/** The common part, first in an engine's own. */
+struct crs_rpc_link {
+    crs_rpc *rpc;
+    crs_loop *loop;
+    const crs_rpc_events *events;
+    void *user;
+    struct {
+        crs_rpc_call *call; /* NULL: free */
+        uint32_t serial;
+        uint32_t next_free; /* 1 + slot; 0: none */
+    } * slots;
+    uint32_t cap, used, free_head;
+};
+
+struct crs_rpc_ops {
+    const char *name;
+    size_t rpc_size, link_size; /* of the engine's own structs, cleared by new() and open() */
+    cereus_status (*init)(crs_rpc *rpc, cereus_error *err);
+    void (*fini)(crs_rpc *rpc); /* may be NULL */
+    cereus_status (*open)(crs_rpc_link *link, cereus_error *err);
+    cereus_status (*serve)(crs_rpc_link *link, cereus_error *err);
+    void (*stop_serving)(crs_rpc_link *link);
+    /** End I/O, then crs_rpc_link_closed(), now or later. */
+    void (*close)(crs_rpc_link *link);
+    /** Put the request of a registered call on its way: call->id is set. A failure later: crs_rpc_fail(). */
+    cereus_status (*send)(crs_rpc_link *link, const cereus_server *to, cereus_slice request, crs_rpc_call *call);
+    cereus_status (*reply)(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response);
+    cereus_status (*push)(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
+                          cereus_slice data, const cereus_slice *uids, size_t count);
+    cereus_status (*kick)(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid);
+    cereus_status (*announce)(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind);
+    cereus_status (*watch)(crs_rpc_link *link, const char *uid); /* may be NULL */
+    void (*unwatch)(crs_rpc_link *link, const char *uid);
+    void (*server_gone)(crs_rpc_link *link, const char *server_id); /* may be NULL */
+    bool (*connected)(const crs_rpc *rpc);
+};
+
+extern const crs_rpc_ops crs_rpc_local;
+
+/** A reply to the call with @p id has come; one that is not out any more is counted and dropped. */
+void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response);
+/** The call cannot succeed: done() is called by mail. @p why is static. */
+void crs_rpc_fail(crs_rpc_call *call, cereus_status st, const char *why);
+/** Last call of close: frees the link. */
+void crs_rpc_link_closed(crs_rpc_link *link);
+
+#endif

@@ -1,0 +1,178 @@
+/* cluster/users.c: users wherever they are: pushes, kicks and binds that leave this server, those that come to it, and what a
+ * session of another server is asked to do.
+ */
+#include "cluster/cluster_priv.h"
+#include "dispatch/push.h"
+
+/* ---- ours, for others ---- */
+
+void crs_cluster_push_here(crs_cluster_loop *l, cereus_slice route, cereus_slice data, const cereus_slice *uids,
+                           size_t count)
+{
+    crs_dispatch *d = l->d;
+    crs_frame frame;
+    if (crs_frontend_make_push(d->frontend, route, data, &frame) != CEREUS_OK)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        cereus_session_id id = crs_uid_find(d->core->uids, uids[i]);
+        if (!id)
+            continue; /* it has left meanwhile, or is not here */
+        crs_dispatch *to = d->core->loops[crs_session_id_loop(id)];
+        if (to != d) {
+            if (crs_push_send_away(to, &frame, &id, 1) != CEREUS_OK)
+                CRS_COUNT(&d->loop->counters, pushes_lost);
+            continue;
+        }
+        crs_agent *agent = crs_session_table_find(crs_frontend_sessions(d->frontend), id);
+        if (agent && crs_agent_push_frame(agent, &frame) == CEREUS_E_NOMEM)
+            crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
+    }
+    crs_buf_unref(frame.buf);
+}
+
+void crs_cluster_kick_here(crs_cluster_loop *l, cereus_slice uid)
+{
+    cereus_session_id id = crs_uid_find(l->d->core->uids, uid);
+    if (id)
+        crs_session_end(l->d, id, CRS_CLOSE_KICKED);
+}
+
+/* ---- others', for us ---- */
+
+static size_t to_users(cereus_ctx *ctx, const char *type, bool push, cereus_slice route, cereus_slice body,
+                       const char *const *uids, const bool *want, size_t count, bool *failed)
+{
+    crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
+    cereus_slice *batch = crs_arena_alloc(ctx->arena, count * sizeof *batch + 1);
+    size_t n = 0, failed_count = 0;
+    cereus_status st = batch ? CEREUS_OK : CEREUS_E_NOMEM;
+    for (size_t i = 0; batch && i < count; i++) {
+        if (want[i])
+            batch[n++] = cereus_slice_str(uids[i]);
+    }
+    if (!st && push)
+        st = crs_rpc_push(l->link, type, l->servers, route, body, batch, n);
+    for (size_t i = 0, at = 0; i < count; i++) {
+        if (!want[i])
+            continue;
+        cereus_status one = st;
+        if (!st && !push)
+            one = crs_rpc_kick(l->link, type, l->servers, batch[at]);
+        at++;
+        failed[i] = one != CEREUS_OK;
+        failed_count += failed[i];
+    }
+    return failed_count;
+}
+
+static size_t push_to_users(cereus_ctx *ctx, const char *type, cereus_slice route, cereus_slice body,
+                            const char *const *uids, const bool *want, size_t count, bool *failed)
+{
+    return to_users(ctx, type, true, route, body, uids, want, count, failed);
+}
+
+static size_t kick_users(cereus_ctx *ctx, const char *type, const char *const *uids, const bool *want, size_t count,
+                         bool *failed)
+{
+    return to_users(ctx, type, false, (cereus_slice){0}, (cereus_slice){0}, uids, want, count, failed);
+}
+
+static cereus_status user_bound(cereus_ctx *ctx, const char *uid)
+{
+    crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
+    cereus_status st = crs_rpc_watch(l->link, uid);
+    if (st == CEREUS_E_INVALID) /* it would be a wildcard, or no subject at all */
+        return crs_ctx_error(ctx, st, "PIT-000", "illegal uid");
+    if (st)
+        return crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st));
+    if (!l->cluster->opt.unique || crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uid)))
+        return CEREUS_OK; /* an older session here is ended by the bind itself, and then nobody else has the uid */
+    crs_bind_msg bind = {.uid = cereus_slice_str(uid),
+                         .frontend_id = cereus_slice_str(crs_server_view(l->cluster->self)->id)};
+    if (crs_rpc_announce(l->link, l->servers, &bind) != CEREUS_OK) /* never blocks a login: F-14 */
+        CRS_COUNT(&l->d->loop->counters, binds_unannounced);
+    return CEREUS_OK;
+}
+
+static void user_gone(crs_dispatch *d, const char *uid)
+{
+    crs_rpc_unwatch(crs_cluster_here(d)->link, uid);
+}
+
+/* ---- a session of another server ---- */
+
+static cereus_status ask_frontend(cereus_ctx *ctx, const crs_remote_session *s, const char *route, cereus_slice in)
+{
+    crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
+    if (!s->frontend_id[0] || !crs_servers_by_id(l->servers, cereus_slice_str(s->frontend_id)))
+        return crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "can't find any server with the provided ID");
+    cereus_slice reply;
+    return crs_cluster_call(ctx, route, in, s->frontend_id, 0, &reply);
+}
+
+static cereus_status ask_session(cereus_ctx *ctx, const crs_remote_session *s, const char *route, const char *uid,
+                                 cereus_slice data)
+{
+    crs_bytes arg;
+    crs_bytes_init(&arg, CRS_PACKET_BODY_MAX);
+    cereus_status st = crs_session_encode(s->id, cereus_slice_str(uid), data, &arg);
+    st = st ? crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st))
+            : ask_frontend(ctx, s, route, crs_bytes_slice(&arg));
+    crs_bytes_fini(&arg);
+    return st;
+}
+
+static cereus_status bind_session(cereus_ctx *ctx, crs_remote_session *s, const char *uid)
+{
+    return ask_session(ctx, s, "sys.bindsession", uid, (cereus_slice){0});
+}
+
+static cereus_status push_to_front(cereus_ctx *ctx, crs_remote_session *s, cereus_slice data)
+{
+    return ask_session(ctx, s, "sys.pushsession", s->uid, data);
+}
+
+static cereus_status not_bound(cereus_ctx *ctx)
+{
+    return crs_ctx_error(ctx, CEREUS_E_NOT_BOUND, "PIT-000", "you have to bind an UID to the session to do that");
+}
+
+static cereus_status kick(cereus_ctx *ctx, crs_remote_session *s)
+{
+    if (!s->uid[0])
+        return not_bound(ctx);
+    crs_bytes arg;
+    crs_bytes_init(&arg, CRS_PACKET_BODY_MAX);
+    cereus_status st = crs_kick_encode(cereus_slice_str(s->uid), &arg);
+    st = st ? crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st))
+            : ask_frontend(ctx, s, "sys.kick", crs_bytes_slice(&arg));
+    crs_bytes_fini(&arg);
+    return st;
+}
+
+/** To the user, by way of the type of its frontend. */
+static cereus_status push(cereus_ctx *ctx, crs_remote_session *s, cereus_slice route, cereus_slice body)
+{
+    crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
+    if (!s->uid[0])
+        return not_bound(ctx);
+    const crs_server *frontend = crs_servers_by_id(l->servers, cereus_slice_str(s->frontend_id));
+    if (!frontend)
+        return crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "can't find any server with the provided ID");
+    cereus_slice uid = cereus_slice_str(s->uid);
+    cereus_status st = crs_rpc_push(l->link, crs_server_view(frontend)->type, l->servers, route, body, &uid, 1);
+    return st ? crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st)) : CEREUS_OK;
+}
+
+const crs_cluster_ops crs_cluster_dispatch_ops = {
+    .may_follow = crs_forward_may_follow,
+    .forward = crs_forward_message,
+    .user_bound = user_bound,
+    .user_gone = user_gone,
+    .bind = bind_session,
+    .push = push,
+    .kick = kick,
+    .push_to_front = push_to_front,
+    .push_to_users = push_to_users,
+    .kick_users = kick_users,
+};

@@ -1,0 +1,322 @@
+/* tests/unit/cluster/test_cluster.c: several apps in one process, a run directory of their own, real sockets: what players and
+ * game code of a cluster see. */
+#include "test.h"
+
+#include <cereus/cereus.h>
+#include <cereus/cluster.h>
+#include <cereus/remote.h>
+#include <cereus/test.h>
+#include <jansson.h>
+#include <unistd.h>
+
+static char dir[64];
+
+static cereus_test_app *member(const char *type, const char *id, bool frontend)
+{
+    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true});
+    cereus_error err;
+    assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.id", id, &err), CEREUS_OK);
+    assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.cluster.dir", dir, &err), CEREUS_OK);
+    assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.log.level", "warn", &err), CEREUS_OK);
+    return cereus_test_new(app, CEREUS_TEST_SOCKETS);
+}
+
+static int make_dir(void **state)
+{
+    strcpy(dir, "/tmp/cereus-test-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    return rmdir(dir); /* fails when a server has left something behind */
+}
+
+/* ---- the room ---- */
+
+static cereus_status echo(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    *out = in;
+    return CEREUS_OK;
+}
+
+static cereus_status who(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_session *s = cereus_ctx_session(ctx);
+    json_t *data = cereus_session_data(ctx, s);
+    char *text = json_dumps(data, JSON_SORT_KEYS | JSON_COMPACT);
+    *out =
+        cereus_slice_str(cereus_ctx_printf(ctx, "%d %s %s", cereus_session_is_remote(s), cereus_session_uid(s), text));
+    free(text);
+    return CEREUS_OK;
+}
+
+static cereus_status fails(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_fail(ctx, "ROOM-7", "no such room");
+    return cereus_fail_meta(ctx, "room", "blue");
+}
+
+static cereus_status bind(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    CEREUS_TRY(cereus_session_bind(ctx, cereus_ctx_session(ctx), (const char *)in.data));
+    *out = cereus_slice_str("bound");
+    return CEREUS_OK;
+}
+
+static cereus_status keep(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_session *s = cereus_ctx_session(ctx);
+    CEREUS_TRY(cereus_session_set(ctx, s, "seat", json_integer(atoi((const char *)in.data))));
+    CEREUS_TRY(cereus_session_push_to_front(ctx, s));
+    *out = cereus_slice_str("kept");
+    return CEREUS_OK;
+}
+
+static cereus_status push(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    CEREUS_TRY(cereus_session_push(ctx, cereus_ctx_session(ctx), "onPush", cereus_raw(in)));
+    *out = cereus_slice_str("pushed");
+    return CEREUS_OK;
+}
+
+static cereus_status kick(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    CEREUS_TRY(cereus_session_kick(ctx, cereus_ctx_session(ctx)));
+    *out = cereus_slice_str("kicked");
+    return CEREUS_OK;
+}
+
+static cereus_status tell(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[] = {(const char *)in.data};
+    CEREUS_TRY(cereus_push_to_users(ctx, "onTell", cereus_text("hello"), uids, 1, "connector", NULL, NULL));
+    *out = cereus_slice_str("told");
+    return CEREUS_OK;
+}
+
+static cereus_status slow(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    CEREUS_TRY(cereus_sleep(ctx, (uint64_t)atoi((const char *)in.data)));
+    *out = in;
+    return CEREUS_OK;
+}
+
+static const cereus_method room[] = {
+    CEREUS_RAW_REQUEST("echo", echo), CEREUS_RAW_REQUEST("who", who),   CEREUS_RAW_REQUEST("fails", fails),
+    CEREUS_RAW_REQUEST("bind", bind), CEREUS_RAW_REQUEST("keep", keep), CEREUS_RAW_REQUEST("push", push),
+    CEREUS_RAW_REQUEST("kick", kick), CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("slow", slow),
+};
+
+static cereus_status plus_one(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    *out = cereus_slice_str(cereus_ctx_printf(ctx, "%d", atoi((const char *)in.data) + 1));
+    return CEREUS_OK;
+}
+
+static cereus_status remote_fails(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    return cereus_fail(ctx, "FAR-1", "far away");
+}
+
+static const cereus_method math[] = {CEREUS_RAW_REQUEST("plusone", plus_one),
+                                     CEREUS_RAW_REQUEST("fails", remote_fails)};
+
+static cereus_test_app *start_room(const char *id)
+{
+    cereus_test_app *t = member("room", id, false);
+    cereus_error err = {0};
+    cereus_app *app = cereus_test_get_app(t);
+    assert_int_equal(cereus_app_register(app, "room", room, CEREUS_COUNT(room), NULL, &err), CEREUS_OK);
+    assert_int_equal(cereus_app_register_remote(app, "math", math, CEREUS_COUNT(math), NULL, &err), CEREUS_OK);
+    cereus_test_start(t);
+    return t;
+}
+
+/* ---- the connector ---- */
+
+static cereus_status call(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_slice first = cereus_slice_str("41");
+    CEREUS_TRY(cereus_rpc_raw(ctx, (const char *)in.data, first, out, NULL));
+    return CEREUS_OK;
+}
+
+static cereus_status call_all(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_rpc_call calls[20];
+    int sum = 0;
+    for (int i = 0; i < 20; i++)
+        calls[i] =
+            (cereus_rpc_call){.route = "room.math.plusone", .in = cereus_slice_str(cereus_ctx_printf(ctx, "%d", i))};
+    CEREUS_TRY(cereus_rpc_all(ctx, calls, 20));
+    for (int i = 0; i < 20; i++)
+        sum += atoi((const char *)calls[i].reply.data);
+    *out = cereus_slice_str(cereus_ctx_printf(ctx, "%d", sum));
+    return CEREUS_OK;
+}
+
+static cereus_status members(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const cereus_server *const *servers;
+    size_t count = cereus_servers_by_type(ctx, (const char *)in.data, &servers);
+    *out = cereus_slice_str(cereus_ctx_printf(ctx, "%zu", count));
+    return CEREUS_OK;
+}
+
+static const cereus_method gate_methods[] = {CEREUS_RAW_REQUEST("call", call), CEREUS_RAW_REQUEST("callall", call_all),
+                                             CEREUS_RAW_REQUEST("members", members), CEREUS_RAW_REQUEST("who", who),
+                                             CEREUS_RAW_REQUEST("bind", bind)};
+
+static cereus_test_app *start_connector(const char *id)
+{
+    cereus_test_app *t = member("connector", id, true);
+    cereus_error err = {0};
+    assert_int_equal(
+        cereus_app_register(cereus_test_get_app(t), "gate", gate_methods, CEREUS_COUNT(gate_methods), NULL, &err),
+        CEREUS_OK);
+    cereus_test_start(t);
+    return t;
+}
+
+/* ---- what players see ---- */
+
+static void messages_for_another_type_are_forwarded_and_answered(void **state)
+{
+    cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    assert_string_equal(cereus_test_call(c, "room.room.echo", "hello"), "hello");
+    assert_string_equal(cereus_test_call(c, "room.room.echo", ""), "");
+    assert_string_equal(cereus_test_call(c, "room.room.who", ""), "1  {\"ipversion\":\"ipv4\"}");
+    const cereus_test_event *e = cereus_test_call_fails(c, "room.room.fails", "", "ROOM-7");
+    assert_string_equal(e->msg, "no such room");
+    assert_string_equal(cereus_test_meta(e, "room"), "blue");
+    e = cereus_test_call_fails(c, "room.room.nothing", "", "PIT-404");
+    assert_string_equal(e->msg, "pitaya/handler: room.room.nothing not found");
+    e = cereus_test_call_fails(c, "castle.room.echo", "", "PIT-500");
+    assert_string_equal(e->msg, "no servers available of this type");
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void a_backend_does_with_a_session_what_its_frontend_would(void **state)
+{
+    cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_WS);
+    const cereus_test_event *e = cereus_test_call_fails(c, "room.room.push", "x", "PIT-000");
+    assert_string_equal(e->msg, "you have to bind an UID to the session to do that");
+    assert_string_equal(cereus_test_call(c, "room.room.bind", "alice"), "bound");
+    e = cereus_test_call_fails(c, "room.room.bind", "alice", "PIT-000");
+    assert_string_equal(e->msg, "session is already bound to an uid");
+    assert_string_equal(cereus_test_call(c, "room.room.keep", "7"), "kept");
+    assert_string_equal(cereus_test_call(c, "room.room.who", ""), "1 alice {\"ipversion\":\"ipv4\",\"seat\":7}");
+    assert_string_equal(cereus_test_call(c, "connector.gate.who", ""), "0 alice {\"ipversion\":\"ipv4\",\"seat\":7}");
+    uint64_t request = cereus_test_request(c, "room.room.push", "news");
+    cereus_test_expect_push(c, "onPush", "news");
+    assert_string_equal(cereus_test_await(c, request)->body, "pushed");
+    request = cereus_test_request(c, "room.room.tell", "alice");
+    cereus_test_expect_push(c, "onTell", "hello");
+    assert_string_equal(cereus_test_await(c, request)->body, "told");
+    cereus_test_request(c, "room.room.kick", "");
+    cereus_test_expect_kick(c);
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void remotes_are_called_and_their_errors_come_back(void **state)
+{
+    cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    assert_string_equal(cereus_test_call(c, "connector.gate.call", "room.math.plusone"), "42");
+    assert_string_equal(cereus_test_call(c, "connector.gate.callall", ""), "210");
+    const cereus_test_event *e = cereus_test_call_fails(c, "connector.gate.call", "room.math.fails", "FAR-1");
+    assert_string_equal(e->msg, "far away");
+    e = cereus_test_call_fails(c, "connector.gate.call", "room.math.none", "PIT-404");
+    assert_string_equal(e->msg, "route not found");
+    assert_string_equal(cereus_test_meta(e, "route"), "math.none");
+    e = cereus_test_call_fails(c, "connector.gate.call", "castle.math.none", "PIT-500");
+    e = cereus_test_call_fails(c, "connector.gate.call", "connector.gate.call", "PIT-000");
+    assert_non_null(strstr(e->msg, "may be processed locally"));
+    e = cereus_test_call_fails(c, "connector.gate.call", "math.plusone", "PIT-000");
+    assert_non_null(strstr(e->msg, "no server type chosen"));
+    cereus_test_call_fails(c, "room.math.plusone", "1", "PIT-404");                /* clients cannot reach remotes */
+    cereus_test_call_fails(c, "connector.gate.call", "room.room.echo", "PIT-404"); /* nor servers handlers */
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void a_bind_elsewhere_ends_the_older_session(void **state)
+{
+    cereus_test_app *one = start_connector("gate-1"), *two = start_connector("gate-2");
+    cereus_test_client *old = cereus_test_connect(one, CEREUS_TEST_TCP),
+                       *new = cereus_test_connect(two, CEREUS_TEST_TCP);
+    while (strcmp(cereus_test_call(old, "connector.gate.members", "connector"), "2") != 0) {
+    }
+    assert_string_equal(cereus_test_call(old, "connector.gate.bind", "bob"), "bound");
+    assert_string_equal(cereus_test_call(new, "connector.gate.bind", "bob"), "bound");
+    cereus_test_expect_kick(old);
+    assert_string_equal(cereus_test_call(new, "connector.gate.who", ""), "0 bob {\"ipversion\":\"ipv4\"}");
+    cereus_test_end(one);
+    cereus_test_end(two);
+}
+
+static void messages_of_a_session_keep_their_order_on_the_way(void **state)
+{
+    enum { COUNT = 300 };
+    cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    uint64_t ids[COUNT];
+    char text[20];
+    cereus_test_call(c, "room.room.echo", "first"); /* they know each other now */
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(text, sizeof text, "%d", i % 7 == 0 ? 2 : 0);
+        ids[i] = cereus_test_request(c, i % 3 ? "room.room.slow" : "room.room.echo", text);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(text, sizeof text, "%d", i % 7 == 0 ? 2 : 0);
+        const cereus_test_event *e = cereus_test_next(c);
+        assert_int_equal(e->kind, CEREUS_TEST_REPLY);
+        assert_int_equal(e->request, ids[i]);
+        assert_string_equal(e->body, text);
+    }
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void a_server_that_stops_answers_what_it_has_and_leaves(void **state)
+{
+    cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(c, "room.room.echo", "x");
+    uint64_t request = cereus_test_request(c, "room.room.slow", "100");
+    cereus_test_settle(front);
+    while (cereus_app_counter(cereus_test_get_app(back), "rpc_served") < 2)
+        usleep(1000);
+    cereus_test_end(back);
+    assert_string_equal(cereus_test_await(c, request)->body, "100");
+    const cereus_test_event *e = cereus_test_call_fails(c, "room.room.echo", "x", "PIT-500");
+    assert_string_equal(e->msg, "no servers available of this type");
+    back = start_room("room-2");
+    while (strcmp(cereus_test_call(c, "connector.gate.members", "room"), "1") != 0) {
+    }
+    assert_string_equal(cereus_test_call(c, "room.room.echo", "again"), "again");
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void two_servers_with_one_id_are_one_too_many(void **state)
+{
+    cereus_test_app *one = start_room("room-1"), *two = member("room", "room-1", false);
+    const char *why = cereus_test_start_fails(two, CEREUS_E_EXISTS);
+    assert_non_null(strstr(why, "a server with the id \"room-1\" runs already on this machine"));
+    cereus_test_end(two);
+    cereus_test_end(one);
+}
+
+TEST_MAIN(cmocka_unit_test_setup_teardown(messages_for_another_type_are_forwarded_and_answered, make_dir, remove_dir),
+          cmocka_unit_test_setup_teardown(a_backend_does_with_a_session_what_its_frontend_would, make_dir, remove_dir),
+          cmocka_unit_test_setup_teardown(remotes_are_called_and_their_errors_come_back, make_dir, remove_dir),
+          cmocka_unit_test_setup_teardown(a_bind_elsewhere_ends_the_older_session, make_dir, remove_dir),
+          cmocka_unit_test_setup_teardown(messages_of_a_session_keep_their_order_on_the_way, make_dir, remove_dir),
+          cmocka_unit_test_setup_teardown(a_server_that_stops_answers_what_it_has_and_leaves, make_dir, remove_dir),
+          cmocka_unit_test_setup_teardown(two_servers_with_one_id_are_one_too_many, make_dir, remove_dir))
