@@ -82,6 +82,22 @@ static void on_idle(uv_idle_t *handle)
     CRS_UNUSED(handle); /* an active idle handle keeps the poll from sleeping: that is all it is for */
 }
 
+/** Whether there are some for the next turn. */
+static bool run_deferred(crs_loop *loop)
+{
+    crs_list due;
+    crs_list_init(&due);
+    if (!crs_list_empty(&loop->deferred)) {
+        crs_list_push(loop->deferred.next, &due); /* the whole ring, with `due` in place of the loop's head */
+        crs_list_remove(&loop->deferred);
+    }
+    for (crs_list *link; (link = crs_list_pop(&due));) {
+        crs_deferred *deferred = CRS_CONTAINER(link, crs_deferred, link);
+        deferred->fn(deferred);
+    }
+    return !crs_list_empty(&loop->deferred);
+}
+
 static void on_prepare(uv_prepare_t *handle)
 {
     crs_loop *loop = handle->data;
@@ -89,6 +105,7 @@ static void on_prepare(uv_prepare_t *handle)
     loop->again = false;
     for (size_t i = 0; i < loop->hook_count; i++)
         more |= loop->hooks[i].fn(loop->hooks[i].user);
+    more |= run_deferred(loop);
     more |= loop->again;
     if (more != (bool)uv_is_active((uv_handle_t *)&loop->idle)) {
         if (more)
@@ -134,6 +151,7 @@ cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cer
     loop->mail_capacity = opt->mailbox_capacity;
     loop->timer_due_us = UINT64_MAX;
     crs_timers_init(&loop->timers);
+    crs_list_init(&loop->deferred);
     loop->wake.data = loop->timer.data = loop->prepare.data = loop->idle.data = loop;
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_idle_init(&loop->uv, &loop->idle);
@@ -228,6 +246,13 @@ void crs_loop_remove_hook(crs_loop *loop, crs_turn_fn *fn, void *user)
             return;
         }
     }
+}
+
+void crs_loop_defer(crs_loop *loop, crs_deferred *deferred)
+{
+    crs_loop_assert_current(loop);
+    if (crs_list_empty(&deferred->link))
+        crs_list_push(&loop->deferred, &deferred->link);
 }
 
 static void push_mail(crs_loop *loop, crs_mail *mail)

@@ -25,6 +25,14 @@ struct crs_mail {
     crs_mail_fn *run; /* Thread: the loop. Called exactly once */
 };
 
+/** Something to do once, at the end of this turn and after the hooks; embedded in what it is about. */
+typedef struct crs_deferred crs_deferred;
+typedef void crs_deferred_fn(crs_deferred *deferred);
+struct crs_deferred {
+    crs_list link; /* on the loop's `deferred` until it is called */
+    crs_deferred_fn *fn;
+};
+
 /** Runs at the end of every turn. Returns whether it wants another turn at once (work left). */
 typedef bool crs_turn_fn(void *user);
 
@@ -65,6 +73,7 @@ struct crs_loop {
         void *user;
     } hooks[CRS_TURN_HOOKS_MAX]; /* in the order added */
     size_t hook_count;
+    crs_list deferred; /* loop: once, after the hooks */
 
     _Atomic(crs_mail *) mail;     /* newest first; any thread pushes, the loop takes all */
     atomic_size_t mail_count;     /* bounded items waiting */
@@ -122,6 +131,20 @@ void crs_loop_remove_hook(crs_loop *loop, crs_turn_fn *fn, void *user);
 static inline void crs_loop_again(crs_loop *loop)
 {
     loop->again = true;
+}
+
+static inline void crs_deferred_init(crs_deferred *deferred, crs_deferred_fn *fn)
+{
+    crs_list_init(&deferred->link);
+    deferred->fn = fn;
+}
+/** Call it once at the end of this turn, after the hooks: for output that a turn gathers. Fine when it waits already; called
+ * from a deferred function, it is for the next turn, which then comes at once. Thread: loop. */
+void crs_loop_defer(crs_loop *loop, crs_deferred *deferred);
+/** Take it back; fine when it does not wait. Thread: loop. */
+static inline void crs_deferred_cancel(crs_deferred *deferred)
+{
+    crs_list_remove(&deferred->link);
 }
 
 /**

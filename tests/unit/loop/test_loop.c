@@ -214,6 +214,49 @@ static void ring(crs_timer *timer)
     rings++;
 }
 
+typedef struct deferred_note {
+    crs_deferred deferred;
+    crs_loop *loop;
+    char *said;
+    char letter;
+    int again; /* defers itself so many times more */
+    struct deferred_note *takes_back;
+} deferred_note;
+
+static void say_letter(crs_deferred *deferred)
+{
+    deferred_note *n = CRS_CONTAINER(deferred, deferred_note, deferred);
+    n->said[strlen(n->said)] = n->letter;
+    if (n->again-- > 0)
+        crs_loop_defer(n->loop, deferred);
+    if (n->takes_back)
+        crs_deferred_cancel(&n->takes_back->deferred);
+}
+
+static void deferred_work_runs_once_after_the_hooks_in_the_order_given(void **state)
+{
+    test_loop t;
+    crs_loop *loop = test_loop_open(&t);
+    char said[20] = "";
+    hook_note h = {.said = said, .letter = 'h'};
+    crs_loop_add_hook(loop, hook, &h);
+    deferred_note n[3] = {{.letter = 'a'}, {.letter = 'b', .again = 1, .takes_back = &n[2]}, {.letter = 'c'}};
+    for (size_t i = 0; i < 3; i++) {
+        crs_deferred_init(&n[i].deferred, say_letter);
+        n[i].loop = loop;
+        n[i].said = said;
+        crs_loop_defer(loop, &n[i].deferred);
+        crs_loop_defer(loop, &n[i].deferred); /* waits already */
+    }
+    uv_run(&loop->uv, UV_RUN_ONCE); /* does not sleep: there is more for the next turn */
+    assert_string_equal(said, "hab");
+    crs_loop_turn(loop);
+    assert_string_equal(said, "habhb");
+    crs_loop_turn(loop);
+    assert_string_equal(said, "habhbh");
+    test_loop_close(&t);
+}
+
 static void timers_follow_the_clock_that_was_given(void **state)
 {
     test_loop t;
@@ -301,5 +344,6 @@ TEST_MAIN(cmocka_unit_test(mail_runs_in_the_order_of_posting),
           cmocka_unit_test(mail_posted_by_mail_is_run_by_free_too),
           cmocka_unit_test(hooks_run_in_order_and_get_another_turn_while_one_wants_it),
           cmocka_unit_test(work_that_a_later_hook_makes_for_an_earlier_one_gets_its_turn),
+          cmocka_unit_test(deferred_work_runs_once_after_the_hooks_in_the_order_given),
           cmocka_unit_test(timers_follow_the_clock_that_was_given), cmocka_unit_test(timers_follow_real_time_otherwise),
           cmocka_unit_test(new_fails_cleanly_without_memory_or_descriptors))
