@@ -1,0 +1,172 @@
+/* tests/support/etcd.h: a real etcd for tests: on free ports of 127.0.0.1, with a data folder of its own, ended by its pid.
+ * What our client has no call for (compaction, users) goes through etcd's JSON gateway. */
+#ifndef TEST_ETCD_H
+#define TEST_ETCD_H
+
+#include "test.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct test_etcd {
+    pid_t pid;
+    uint16_t port, peer_port;
+    char dir[64];       /* removed by close() */
+    char endpoint[32];  /* 127.0.0.1:PORT */
+    const char *tls[3]; /* CA, certificate, key; NULL: plain */
+} test_etcd;
+
+/** A port that is free at this moment. */
+static inline uint16_t test_free_port(void)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof in;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+    close(fd);
+    return ntohs(in.sin_port);
+}
+
+static inline int test_connect(uint16_t port)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    if (connect(fd, (struct sockaddr *)&in, sizeof in) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static inline void test_etcd_exec(const test_etcd *e)
+{
+    char client[64], peer[64], cluster[80], log[80];
+    snprintf(client, sizeof client, "%s://127.0.0.1:%u", e->tls[0] ? "https" : "http", e->port);
+    snprintf(peer, sizeof peer, "http://127.0.0.1:%u", e->peer_port);
+    snprintf(cluster, sizeof cluster, "t=%s", peer);
+    snprintf(log, sizeof log, "%s/log", e->dir);
+    const char *args[40] = {"etcd",  "--name",
+                            "t",     "--data-dir",
+                            e->dir,  "--listen-client-urls",
+                            client,  "--advertise-client-urls",
+                            client,  "--listen-peer-urls",
+                            peer,    "--initial-advertise-peer-urls",
+                            peer,    "--initial-cluster",
+                            cluster, "--logger",
+                            "zap",   "--heartbeat-interval",
+                            "50",    "--election-timeout",
+                            "500",   "--experimental-watch-progress-notify-interval",
+                            "200ms"};
+    size_t n = 0;
+    while (args[n])
+        n++;
+    if (e->tls[0]) {
+        const char *tls[] = {"--trusted-ca-file", e->tls[0], "--cert-file",       e->tls[1],
+                             "--key-file",        e->tls[2], "--client-cert-auth"};
+        memcpy(args + n, tls, sizeof tls);
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dup2(fd, 1);
+    dup2(fd, 2);
+    execvp("etcd", (char *const *)args);
+    _exit(127);
+}
+
+/** Start it (again), and wait until it listens. false: it ended, most likely because a port was taken meanwhile. */
+static inline bool test_etcd_run(test_etcd *e)
+{
+    pid_t parent = getpid();
+    e->pid = fork();
+    assert_true(e->pid >= 0);
+    if (e->pid == 0) {
+        if (getppid() != parent)
+            _exit(1);
+        test_etcd_exec(e);
+    }
+    for (;;) {
+        int fd = test_connect(e->port);
+        if (fd >= 0) {
+            close(fd);
+            return true;
+        }
+        if (waitpid(e->pid, NULL, WNOHANG) == e->pid) {
+            e->pid = 0;
+            return false;
+        }
+        usleep(10000); /* it tells nobody when it listens */
+    }
+}
+
+static inline void test_etcd_kill(test_etcd *e)
+{
+    if (e->pid) {
+        kill(e->pid, SIGKILL);
+        kill(e->pid, SIGCONT);
+        waitpid(e->pid, NULL, 0);
+    }
+    e->pid = 0;
+}
+
+static inline int test_remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    return remove(path);
+}
+
+static inline void test_etcd_close(test_etcd *e)
+{
+    test_etcd_kill(e);
+    nftw(e->dir, test_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static inline void test_etcd_open(test_etcd *e, const char *const *tls)
+{
+    for (int tries = 0; tries < 10; tries++) {
+        *e = (test_etcd){.dir = "/tmp/cereus-etcd-XXXXXX"};
+        assert_non_null(mkdtemp(e->dir));
+        if (tls)
+            memcpy(e->tls, tls, sizeof e->tls);
+        e->port = test_free_port();
+        e->peer_port = test_free_port();
+        snprintf(e->endpoint, sizeof e->endpoint, "127.0.0.1:%u", e->port);
+        if (test_etcd_run(e))
+            return;
+        test_etcd_close(e);
+    }
+    fail_msg("etcd does not start; is the package etcd-server installed?");
+}
+
+/** POST @p json to the gateway; returns the status. Blocks, so nothing of the loop runs. @p ret_body may be NULL. */
+static inline int test_etcd_post(const test_etcd *e, const char *path, const char *json, char *ret_body, size_t cap)
+{
+    char text[4096];
+    int fd = test_connect(e->port), status = 0;
+    assert_true(fd >= 0);
+    int len =
+        snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+                 path, strlen(json), json);
+    assert_int_equal(write(fd, text, (size_t)len), len);
+    size_t have = 0;
+    ssize_t n;
+    while ((n = read(fd, text + have, sizeof text - 1 - have)) > 0)
+        have += (size_t)n;
+    close(fd);
+    text[have] = '\0';
+    assert_int_equal(sscanf(text, "HTTP/1.1 %d", &status), 1);
+    char *body = strstr(text, "\r\n\r\n");
+    if (ret_body)
+        snprintf(ret_body, cap, "%s", body ? body + 4 : "");
+    return status;
+}
+
+#endif
