@@ -22,6 +22,8 @@ typedef struct test_etcd {
     char dir[64];       /* removed by close() */
     char endpoint[32];  /* 127.0.0.1:PORT */
     const char *tls[3]; /* CA, certificate, key; NULL: plain */
+    char name[8];       /* of this member */
+    char cluster[200];  /* all members; empty: this one alone */
 } test_etcd;
 
 /** A port that is free at this moment. */
@@ -54,15 +56,16 @@ static inline void test_etcd_exec(const test_etcd *e)
     snprintf(client, sizeof client, "%s://127.0.0.1:%u", e->tls[0] ? "https" : "http", e->port);
     snprintf(peer, sizeof peer, "http://127.0.0.1:%u", e->peer_port);
     snprintf(cluster, sizeof cluster, "t=%s", peer);
+    const char *name = e->name[0] ? e->name : "t", *members = e->cluster[0] ? e->cluster : cluster;
     snprintf(log, sizeof log, "%s/log", e->dir);
     const char *args[40] = {"etcd",  "--name",
-                            "t",     "--data-dir",
+                            name,    "--data-dir",
                             e->dir,  "--listen-client-urls",
                             client,  "--advertise-client-urls",
                             client,  "--listen-peer-urls",
                             peer,    "--initial-advertise-peer-urls",
                             peer,    "--initial-cluster",
-                            cluster, "--logger",
+                            members, "--logger",
                             "zap",   "--heartbeat-interval",
                             "50",    "--election-timeout",
                             "500",   "--experimental-watch-progress-notify-interval",

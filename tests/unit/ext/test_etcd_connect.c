@@ -78,6 +78,72 @@ static void an_endpoint_that_is_down_is_passed_over(void **state)
     world_close(&w);
 }
 
+/* ---- three members ---- */
+
+static void open_cluster(test_etcd *members)
+{
+    char cluster[200] = "";
+    for (size_t i = 0; i < 3; i++) {
+        test_etcd *m = &members[i];
+        *m = (test_etcd){.dir = "/tmp/cereus-etcd-XXXXXX"};
+        assert_non_null(mkdtemp(m->dir));
+        m->port = test_free_port();
+        m->peer_port = test_free_port();
+        snprintf(m->endpoint, sizeof m->endpoint, "127.0.0.1:%u", m->port);
+        snprintf(m->name, sizeof m->name, "m%zu", i);
+        snprintf(cluster + strlen(cluster), sizeof cluster - strlen(cluster), "%s%s=http://127.0.0.1:%u", i ? "," : "",
+                 m->name, m->peer_port);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        memcpy(members[i].cluster, cluster, sizeof cluster);
+        assert_true(test_etcd_run(&members[i]));
+    }
+}
+
+static void a_cluster_is_used_while_two_of_three_live_and_found_again_after(void **state)
+{
+    world w;
+    test_etcd members[3];
+    memset(&w, 0, sizeof w);
+    test_real_loop_open(&w.t);
+    open_cluster(members);
+    const char *endpoints[] = {members[0].endpoint, members[1].endpoint, members[2].endpoint};
+    world_connect(&w, (crs_etcd_options){.endpoints = endpoints, .endpoint_count = 3});
+    crs_etcd_op op = {.kind = CRS_ETCD_PUT, .key = str("x"), .value = str("")};
+    answer a;
+    do
+        a = call_for(&w, &op, 10000); /* until they have found their leader */
+    while (a.status);
+    seen s = {0};
+    watch(&w, &s, "s/", a.result.revision + 1);
+    op.key = str("s/1");
+    while (call_for(&w, &op, 10000).status)
+        ;
+    TEST_UNTIL(&w.t, s.events >= 1);
+    size_t before = s.events;
+
+    test_etcd_kill(&members[0]); /* the one in use, most likely */
+    op.key = str("s/2");
+    while (call_for(&w, &op, 10000).status)
+        ;
+    TEST_UNTIL(&w.t, s.events > before);
+    before = s.events;
+
+    test_etcd_kill(&members[1]); /* what is left has no leader */
+    a = call_for(&w, &op, 3000);
+    assert_true(a.status == CEREUS_E_UNAVAILABLE || a.status == CEREUS_E_TIMEOUT);
+    assert_non_null(strstr(a.err.msg, "etcd 127.0.0.1:"));
+    assert_true(test_etcd_run(&members[0]));
+    op.key = str("s/3");
+    while (call_for(&w, &op, 10000).status)
+        ;
+    TEST_UNTIL(&w.t, strstr(s.text, "+s/3="));
+    w.etcd = crs_etcd_close(w.etcd);
+    test_real_loop_close(&w.t);
+    for (size_t i = 0; i < 3; i++)
+        test_etcd_close(&members[i]);
+}
+
 /* ---- authentication ---- */
 
 static void enable_auth(test_etcd *server)
@@ -208,6 +274,7 @@ TEST_MAIN(cmocka_unit_test(a_stopped_etcd_is_noticed_and_found_again),
           cmocka_unit_test(a_call_that_etcd_does_not_answer_times_out),
           cmocka_unit_test(calls_wait_for_an_etcd_that_is_not_there_yet_and_say_so_when_it_never_comes),
           cmocka_unit_test(an_endpoint_that_is_down_is_passed_over),
+          cmocka_unit_test(a_cluster_is_used_while_two_of_three_live_and_found_again_after),
           cmocka_unit_test(user_and_password_are_shown_and_shown_again_after_a_restart),
           cmocka_unit_test(a_wrong_password_is_named_and_no_permission_too),
           cmocka_unit_test(tls_is_spoken_and_checked))
