@@ -185,7 +185,7 @@ cereus_status cereus_loop_accept_stream(cereus_loop *loop, const cereus_stream_o
                                         cereus_framing framing, const char *peer, cereus_conn **ret_conn)
 {
     crs_transport *t = transport_of(loop);
-    stream_conn *c = crs_zalloc(sizeof *c);
+    stream_conn *c = crs_conn_alloc(t, sizeof *c);
     crs_ws_state *ws = framing == CEREUS_FRAMING_WEBSOCKET ? crs_ws_state_new(&t->opt) : NULL;
     if (!c || (framing == CEREUS_FRAMING_WEBSOCKET && !ws)) {
         CRS_COUNT(&t->loop->counters, connections_refused);

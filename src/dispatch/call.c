@@ -292,25 +292,25 @@ static void free_call(crs_call *call)
 
 static crs_call *lane_pop(crs_agent *agent)
 {
-    crs_call *call = agent->lane_head;
-    if (!call)
+    crs_call *newest = agent->lane, *oldest = newest ? newest->next : NULL;
+    if (!oldest)
         return NULL;
-    agent->lane_head = call->next;
-    if (!call->next)
-        agent->lane_tail = NULL;
+    if (oldest == newest)
+        agent->lane = NULL;
+    else
+        newest->next = oldest->next;
     agent->lane_count--;
-    agent->lane_bytes -= (uint32_t)call->body.len;
-    return call;
+    agent->lane_bytes -= (uint32_t)oldest->body.len;
+    return oldest;
 }
 
 static void lane_push(crs_agent *agent, crs_call *call)
 {
-    call->next = NULL;
-    if (agent->lane_tail)
-        ((crs_call *)agent->lane_tail)->next = call;
-    else
-        agent->lane_head = call;
-    agent->lane_tail = call;
+    crs_call *newest = agent->lane;
+    call->next = newest ? newest->next : call;
+    if (newest)
+        newest->next = call;
+    agent->lane = call;
     agent->lane_count++;
     agent->lane_bytes += (uint32_t)call->body.len;
 }
@@ -395,7 +395,7 @@ static void start_next(crs_dispatch *d, crs_agent *agent);
  * a few bytes that wait can ask for very many. */
 static void go_on(crs_dispatch *d, crs_agent *agent)
 {
-    if (agent->running || !agent->lane_head)
+    if (agent->running || !agent->lane)
         return;
     if (crs_agent_clogged(agent))
         crs_conn_tell_drained(agent->conn);
@@ -648,7 +648,7 @@ static crs_input on_foreign(crs_dispatch *d, crs_agent *agent, const crs_message
         crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
         return CRS_INPUT_MORE;
     }
-    bool idle = !agent->running && !agent->lane_head;
+    bool idle = !agent->running && !agent->lane;
     if (d->leaving) {
         free_call(call);
         if (msg->type == CRS_MESSAGE_REQUEST && msg->id)
@@ -656,7 +656,7 @@ static crs_input on_foreign(crs_dispatch *d, crs_agent *agent, const crs_message
         return CRS_INPUT_MORE;
     }
     bool follows =
-        agent->forwarding && !agent->lane_head && d->core->cluster->may_follow(d, agent, type_of_route(call->route));
+        agent->forwarding && !agent->lane && d->core->cluster->may_follow(d, agent, type_of_route(call->route));
     if (call->concurrent || idle || follows) {
         start_forward(d, agent, call);
     } else {
@@ -765,7 +765,7 @@ static crs_input on_message(crs_agent *agent, const crs_message *msg)
         return on_foreign(d, agent, msg);
     bool concurrent = d->core->all_concurrent || (method && (method->decl.flags & CEREUS_CONCURRENT));
     bool refused = !method || (request && method->decl.out == CEREUS_NOTHING);
-    bool waits = !concurrent && (agent->running || agent->lane_head); /* the lane may wait for the client to read */
+    bool waits = !concurrent && (agent->running || agent->lane); /* the lane may wait for the client to read */
     if (CRS_UNLIKELY(refused) && !waits) {
         refuse(d, agent, msg);
         return agent->state == CRS_AGENT_CLOSED ? CRS_INPUT_MORE : pressure(d, agent);
@@ -869,7 +869,7 @@ static void run_close_hooks(crs_fiber *fiber, void *arg)
     crs_ctx_init(&ctx, d, fiber, "session close");
     cereus_session handle = {.core = d->core, .id = agent->id, .ctx = &ctx, .ended = agent};
     ctx.session = &handle;
-    for (crs_close_hook *h = agent->close_hooks; h; h = h->next)
+    for (crs_close_hook *h = agent->closing; h; h = h->next)
         ((cereus_session_close_fn *)h->fn)(&ctx, h->user);
     for (const crs_hook *h = d->core->on_close; h; h = h->next)
         ((cereus_session_close_fn *)h->fn.any)(&ctx, h->user);
@@ -894,7 +894,7 @@ static void on_closed(crs_agent *agent, crs_close_reason reason)
     lane_clear(agent);
     if (agent->uid && !agent->binding && d->core->cluster)
         d->core->cluster->user_gone(d, agent->uid);
-    if (!agent->close_hooks && !d->core->on_close) {
+    if (!agent->closing && !d->core->on_close) {
         crs_agent_free(agent);
         return;
     }

@@ -438,8 +438,11 @@ static cereus_status add_close_hook(crs_agent *agent, void *arg)
     if (!hook)
         return CEREUS_E_NOMEM;
     *hook = *(crs_close_hook *)arg;
-    *agent->close_tail = hook;
-    agent->close_tail = &hook->next;
+    hook->next = NULL;
+    crs_close_hook **last = &agent->closing;
+    while (*last)
+        last = &(*last)->next;
+    *last = hook;
     return CEREUS_OK;
 }
 
@@ -456,18 +459,18 @@ cereus_status cereus_session_on_close(cereus_ctx *ctx, cereus_session *session, 
 /** The session's data, made when it is first needed: Pitaya stores `ipversion` at the handshake. */
 static json_t *data_of(crs_agent *agent)
 {
-    if (!agent->data) {
-        agent->data = json_object();
-        if (agent->data && agent->handshake)
-            json_object_set_new(agent->data, "ipversion", json_string(agent->peer.ipv6 ? "ipv6" : "ipv4"));
-    }
-    return agent->data;
+    if (!agent->data && !(agent->data = crs_zalloc(sizeof *agent->data)))
+        return NULL;
+    crs_agent_data *data = agent->data;
+    if (!data->json && (data->json = json_object()) && agent->handshake)
+        json_object_set_new(data->json, "ipversion", json_string(agent->peer.ipv6 ? "ipv6" : "ipv4"));
+    return data->json;
 }
 
 static void data_changed(crs_agent *agent)
 {
-    crs_free(agent->data_text);
-    agent->data_text = NULL;
+    crs_free(agent->data->text);
+    agent->data->text = NULL;
 }
 
 cereus_slice crs_session_data_text(crs_agent *agent)
@@ -476,22 +479,27 @@ cereus_slice crs_session_data_text(crs_agent *agent)
         return cereus_slice_str(!agent->handshake  ? "{}"
                                 : agent->peer.ipv6 ? "{\"ipversion\":\"ipv6\"}"
                                                    : "{\"ipversion\":\"ipv4\"}");
-    if (!agent->data_text) {
+    crs_agent_data *data = agent->data;
+    if (!data->text) {
         crs_bytes text;
         crs_bytes_init(&text, CRS_PACKET_BODY_MAX);
-        if (crs_json_text(agent->data, &text) == CEREUS_OK && crs_bytes_append_byte(&text, '\0') == CEREUS_OK)
-            agent->data_text = (char *)text.data; /* taken over */
+        if (crs_json_text(data->json, &text) == CEREUS_OK && crs_bytes_append_byte(&text, '\0') == CEREUS_OK)
+            data->text = (char *)text.data; /* taken over */
         else
             crs_bytes_fini(&text);
     }
-    return cereus_slice_str(agent->data_text ? agent->data_text : "{}");
+    return cereus_slice_str(data->text ? data->text : "{}");
 }
 
-static void set_data(crs_agent *agent, json_t *object)
+/** Ownership: takes @p object on success. */
+static cereus_status set_data(crs_agent *agent, json_t *object)
 {
-    json_decref(agent->data);
-    agent->data = object;
+    if (!data_of(agent))
+        return CEREUS_E_NOMEM;
+    json_decref(agent->data->json);
+    agent->data->json = object;
     data_changed(agent);
+    return CEREUS_OK;
 }
 
 json_t *crs_remote_data(crs_remote_session *s)
@@ -539,7 +547,9 @@ static cereus_status remove_value(crs_agent *agent, void *arg)
     data_access *a = arg;
     if (!agent)
         return CEREUS_E_GONE;
-    json_object_del(data_of(agent), a->key);
+    if (!data_of(agent))
+        return CEREUS_E_NOMEM;
+    json_object_del(agent->data->json, a->key);
     data_changed(agent);
     return CEREUS_OK;
 }
@@ -549,7 +559,7 @@ static cereus_status replace_data(crs_agent *agent, void *arg)
     data_access *a = arg;
     if (!agent)
         return CEREUS_E_GONE;
-    set_data(agent, a->value);
+    CEREUS_TRY(set_data(agent, a->value));
     a->value = NULL; /* moved */
     return CEREUS_OK;
 }

@@ -173,7 +173,6 @@ void crs_frontend_on_open(crs_conn *conn, void *frontend)
     }
     agent->frontend = fe;
     agent->conn = conn;
-    agent->close_tail = &agent->close_hooks;
     agent->peer = *crs_conn_peer(conn);
     agent->last_seen_s = (uint32_t)(crs_loop_unix_ms(fe->loop) / 1000);
     agent->tick_ms = fe->loop->now_ms + fe->opt.heartbeat_ms;
@@ -187,18 +186,21 @@ void crs_frontend_on_open(crs_conn *conn, void *frontend)
 
 void crs_agent_free(crs_agent *agent)
 {
-    CRS_ASSERT(agent->state == CRS_AGENT_CLOSED && !agent->lane_head);
+    CRS_ASSERT(agent->state == CRS_AGENT_CLOSED && !agent->lane);
     if (agent->pins) {
         agent->freeing = true;
         return;
     }
-    while (agent->close_hooks) {
-        crs_close_hook *next = agent->close_hooks->next;
-        crs_free(agent->close_hooks);
-        agent->close_hooks = next;
+    while (agent->closing) {
+        crs_close_hook *next = agent->closing->next;
+        crs_free(agent->closing);
+        agent->closing = next;
     }
-    json_decref(agent->data);
-    crs_free(agent->data_text);
+    if (agent->data) {
+        json_decref(agent->data->json);
+        crs_free(agent->data->text);
+    }
+    crs_free(agent->data);
     crs_free(agent->uid);
     crs_free(agent->handshake);
     crs_free(agent);

@@ -92,35 +92,40 @@ typedef struct crs_close_hook {
     void *user;
 } crs_close_hook;
 
-/** The part of an agent that is the session's and that the layer above reads and writes. */
+/** What the game keeps in a session. */
+typedef struct crs_agent_data {
+    struct json_t *json; /* an object */
+    char *text;          /* the same, when a message has carried it since the last change; NULL: not since then */
+} crs_agent_data;
+
+/** An idle player is one of these and a connection: fields are few, and in an order without holes. The part that is the session's and that the layer above reads and writes. */
 struct crs_agent {
     crs_frontend *frontend;
     crs_conn *conn; /* NULL when it has closed */
     cereus_session_id id;
-    char *uid;           /* NULL: not bound */
-    struct json_t *data; /* NULL: nothing but `ipversion` */
-    char *data_text;     /* the same as JSON text, when a message has carried it since the last change */
-    char *handshake;     /* what the client said, packed: crs_agent_handshake(); NULL: nothing yet */
-    crs_close_hook *close_hooks, **close_tail;
+    char *uid;               /* NULL: not bound */
+    crs_agent_data *data;    /* NULL: nothing but `ipversion` */
+    char *handshake;         /* what the client said, packed: crs_agent_handshake(); NULL: nothing yet */
+    crs_close_hook *closing; /* in the order added */
     /* the layer above: messages that wait for their turn, and what runs */
-    void *lane_head, *lane_tail;
+    void *lane;          /* the newest that waits, whose next is the oldest; NULL: none waits */
+    uint64_t forward_to; /* while some are `forwarding`: a hash of that server's id */
     uint32_t lane_count; /* waiting */
-    uint32_t concurrent; /* calls in flight that passed the lane by */
-    bool running;        /* a call holds the lane */
     uint32_t lane_bytes;
-    uint32_t forwarding; /* of the running ones, those that are on another server */
-    uint64_t forward_to; /* while there are: a hash of that server's id */
-    uint32_t pins;       /* it must not be freed while one of its functions runs */
+    uint32_t concurrent;  /* calls in flight that passed the lane by */
+    uint32_t forwarding;  /* of the running ones, those that are on another server */
+    uint32_t pins;        /* it must not be freed while one of its functions runs */
+    uint32_t last_seen_s; /* Unix seconds of the last packet */
     crs_timer timer;
     uint64_t tick_ms;     /* loop time of the next heartbeat */
     uint64_t deadline_ms; /* loop time for the handshake; UINT64_MAX: done */
-    uint32_t last_seen_s; /* Unix seconds of the last packet */
-    uint8_t state;        /* crs_agent_state */
-    uint8_t reason;       /* crs_close_reason, when closed */
-    uint8_t needs;        /* CRS_NEEDS_* of its client */
-    bool freeing;         /* free it when the last pin goes */
-    bool binding;         /* a bind is on its way */
     crs_peer peer;
+    bool running;   /* a call holds the lane */
+    bool freeing;   /* free it when the last pin goes */
+    bool binding;   /* a bind is on its way */
+    uint8_t state;  /* crs_agent_state */
+    uint8_t reason; /* crs_close_reason, when closed */
+    uint8_t needs;  /* CRS_NEEDS_* of its client */
 };
 
 /** What the client said in its handshake, pointing into the agent. False: nothing yet. */

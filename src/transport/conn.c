@@ -156,6 +156,20 @@ static void on_sweep(crs_timer *timer)
 
 /* ---- life ---- */
 
+void *crs_conn_alloc(const crs_transport *t, size_t size)
+{
+    size_t state_len = t->opt.filter ? t->opt.filter->state_len : 0, at = (size + 15) / 16 * 16;
+    crs_conn *conn = crs_zalloc(state_len ? at + state_len : size);
+    if (conn && state_len)
+        conn->filter_at = (uint16_t)at;
+    return conn;
+}
+
+static void *filter_state(crs_conn *conn)
+{
+    return conn->filter_at ? (uint8_t *)conn + conn->filter_at : NULL;
+}
+
 void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *stream)
 {
     conn->stream = stream;
@@ -176,15 +190,10 @@ void crs_conn_opened(crs_conn *conn)
     crs_transport *t = conn->transport;
     const crs_filter *filter = t->opt.filter;
     crs_list_remove(&conn->link);
-    if (filter && filter->state_len && !(conn->filter_state = crs_zalloc(filter->state_len))) {
-        CRS_COUNT(&t->loop->counters, connections_refused);
-        destroy(conn);
-        return;
-    }
     conn->state = CRS_CONN_OPEN;
     conn->filter_opened = filter;
     if (filter && filter->open)
-        filter->open(conn, conn->filter_state, filter->user);
+        filter->open(conn, filter_state(conn), filter->user);
     t->opt.on_open(conn, t->opt.on_open_user);
 }
 
@@ -243,8 +252,7 @@ void crs_conn_fini(crs_conn *conn)
     crs_free(conn->part);
     conn->ws = crs_ws_state_free(conn->ws);
     if (conn->filter_opened && t->opt.filter->close)
-        t->opt.filter->close(conn, conn->filter_state, t->opt.filter->user);
-    crs_free(conn->filter_state);
+        t->opt.filter->close(conn, filter_state(conn), t->opt.filter->user);
     t->count--;
 }
 
@@ -601,7 +609,7 @@ static bool pass_filter(crs_conn *conn, cereus_packet *packet)
     crs_transport *t = conn->transport;
     const crs_filter *filter = t->opt.filter;
     t->refusal = (crs_refusal){.code = "PIT-000", .msg = "refused"};
-    switch (filter->packet(conn, conn->filter_state, packet, filter->user)) {
+    switch (filter->packet(conn, filter_state(conn), packet, filter->user)) {
     case CEREUS_PASS:
         return true;
     case CEREUS_DROP:

@@ -54,8 +54,7 @@ struct crs_conn {
     crs_transport *transport;
     const crs_conn_ops *ops; /* NULL: nobody owns it */
     void *owner;
-    crs_ws_state *ws;   /* NULL: CRS_FRAMING_STREAM */
-    void *filter_state; /* the filter's; NULL when it has none, or before the connection is open */
+    crs_ws_state *ws; /* NULL: CRS_FRAMING_STREAM */
     crs_out *out_head, *out_tail;
     size_t out_len;
     uint8_t *part; /* input that is not a whole packet yet, or not wanted yet */
@@ -71,6 +70,7 @@ struct crs_conn {
     bool eof;             /* the peer has ended its side */
     bool up;              /* its stream is */
     bool filter_opened;
+    uint16_t filter_at; /* where the filter's state begins, behind the stream's struct; 0: it has none */
     crs_peer peer;
 };
 
@@ -94,6 +94,9 @@ struct crs_transport {
     size_t count;
 };
 
+/** A cleared struct of @p size bytes that begins with a crs_conn, the filter's state behind it. NULL: out of memory.
+ * Ownership: gives, crs_free() it. */
+void *crs_conn_alloc(const crs_transport *t, size_t size);
 /** Set up the common part of a connection that @p stream carries; conn->ws is NULL or a fresh upgrade state. It opens at
  * once if there is nothing to wait for, and it may have ended when this returns; the struct is still there. */
 void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *stream);

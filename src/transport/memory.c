@@ -135,7 +135,7 @@ static const crs_stream_ops memory_stream = {
 cereus_status crs_pipe_open(crs_transport *t, crs_framing framing, crs_pipe **ret_pipe)
 {
     crs_pipe *pipe = crs_zalloc(sizeof *pipe);
-    memory_conn *c = crs_zalloc(sizeof *c);
+    memory_conn *c = crs_conn_alloc(t, sizeof *c);
     crs_ws_state *ws = framing == CRS_FRAMING_WEBSOCKET ? crs_ws_state_new(&t->opt) : NULL;
     if (!pipe || !c || (framing == CRS_FRAMING_WEBSOCKET && !ws)) {
         crs_free(pipe);

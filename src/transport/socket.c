@@ -161,7 +161,7 @@ static void set_options(int fd)
 
 cereus_status crs_socket_adopt(crs_transport *t, int fd, const crs_socket_options *opt)
 {
-    crs_socket *s = crs_zalloc(opt->tls ? crs_tls_conn_size : sizeof *s);
+    crs_socket *s = crs_conn_alloc(t, opt->tls ? crs_tls_conn_size : sizeof *s);
     crs_ws_state *ws = opt->framing == CRS_FRAMING_WEBSOCKET ? crs_ws_state_new(&t->opt) : NULL;
     if (!s || (opt->framing == CRS_FRAMING_WEBSOCKET && !ws) || uv_poll_init(&t->loop->uv, &s->poll, fd) != 0) {
         crs_free(s);
