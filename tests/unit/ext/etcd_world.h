@@ -150,6 +150,15 @@ typedef struct loss {
     cereus_error why;
 } loss;
 
+/** All of its threads have stopped when this returns. */
+static inline void pause_server(world *w)
+{
+    int status;
+    kill(w->server.pid, SIGSTOP);
+    assert_int_equal(waitpid(w->server.pid, &status, WUNTRACED), w->server.pid);
+    assert_true(WIFSTOPPED(status));
+}
+
 static inline void on_lost(const cereus_error *why, void *user)
 {
     loss *l = user;

@@ -230,7 +230,7 @@ static void a_cancelled_fiber_leaves_its_call_and_close_ends_the_others(void **s
     world w;
     world_open(&w);
     put(&w, "x", "", 0);
-    kill(w.server.pid, SIGSTOP);
+    pause_server(&w);
     task a = {.w = &w}, b = {.w = &w};
     assert_int_equal(crs_fiber_start(w.t.fibers, "test", park_in_a_call, &a), CEREUS_OK);
     crs_fiber_cancel(parked);

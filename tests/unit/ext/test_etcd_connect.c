@@ -12,7 +12,7 @@ static void a_stopped_etcd_is_noticed_and_found_again(void **state)
     watch(&w, &s, "s/", put(&w, "x", "", 0) + 1);
     put(&w, "s/1", "", 0);
     TEST_UNTIL(&w.t, s.events == 1);
-    kill(w.server.pid, SIGSTOP);
+    pause_server(&w);
     TEST_UNTIL(&w.t, !w.ready); /* its kernel still takes bytes, and new connections */
     answer a = call_for(&w, &(crs_etcd_op){.kind = CRS_ETCD_RANGE, .key = str("x")}, 700);
     assert_int_equal(a.status, CEREUS_E_UNAVAILABLE); /* it was never made */
@@ -30,7 +30,7 @@ static void a_call_that_etcd_does_not_answer_times_out(void **state)
     world w;
     world_open(&w);
     put(&w, "x", "", 0);
-    kill(w.server.pid, SIGSTOP);
+    pause_server(&w);
     answer a = call_for(&w, &(crs_etcd_op){.kind = CRS_ETCD_RANGE, .key = str("x")}, 200);
     assert_int_equal(a.status, CEREUS_E_TIMEOUT);
     assert_non_null(strstr(a.err.msg, w.server.endpoint));

@@ -223,6 +223,8 @@ static void it_gets_nothing_of_ours(void **state)
     assert_false(logged(s, "socket:"));
     assert_false(logged(s, "anon_inode"));
     assert_true(logged(s, "SigBlk:\\t0000000000000000"));
+    for (size_t i = 0; !logged(s, "SigIgn:\\t0000000000000000") && i < s->count; i++)
+        print_error("%s\n", s->lines[i]);
     assert_true(logged(s, "SigIgn:\\t0000000000000000"));
     assert_true(logged(s, "no input"));
     stop(s);
