@@ -1,6 +1,7 @@
 /* examples/bench: the server that `make bench` measures, with the routes and flags that other tools drive it by.
  *
- *     bench --port P --ws-port P [--serializer json|protobuf] [--compress true|false] [--mode standalone] [--loops N]
+ *     bench --port P --ws-port P [--serializer json|protobuf] [--compress true|false] [--loops N]
+ *           [--mode standalone|frontend|backend] [--rpc local|nats|grpc] [--etcd HOST:PORT] [--nats URL]
  */
 #include <getopt.h>
 #include <signal.h>
@@ -65,6 +66,17 @@ static cereus_status room_broadcast(cereus_ctx *ctx, cereus_slice in, cereus_sli
     return CEREUS_OK;
 }
 
+/** bench.rpc.echo: what the client sends goes to the backend's remote, as the text of a message, and back. */
+static cereus_status rpc_echo(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    Bench__Echo req = BENCH__ECHO__INIT;
+    req.text = cereus_ctx_strdup(ctx, in);
+    ProtobufCMessage *reply;
+    CEREUS_TRY(cereus_rpc(ctx, "backend.echoremote.echo", &req.base, &bench__echo__descriptor, &reply, NULL));
+    *out = cereus_slice_str(((Bench__Echo *)reply)->text);
+    return CEREUS_OK;
+}
+
 static void leave_room(cereus_ctx *ctx, void *user)
 {
     (void)user;
@@ -102,6 +114,17 @@ static const cereus_method room_methods[] = {
     CEREUS_RAW_REQUEST("broadcast", room_broadcast),
 };
 
+static const cereus_method rpc_methods[] = {CEREUS_RAW_REQUEST("echo", rpc_echo)};
+
+static const cereus_method remote_methods[] = {
+    {.name = "echo",
+     .in = CEREUS_MESSAGE,
+     .out = CEREUS_MESSAGE,
+     .in_type = &bench__echo__descriptor,
+     .out_type = &bench__echo__descriptor,
+     .fn = echo_typed},
+};
+
 static void must(cereus_status status, const cereus_error *err)
 {
     if (status == CEREUS_OK)
@@ -124,14 +147,27 @@ static void listen_on(cereus_app *app, const char *scheme, const char *port)
     must(cereus_app_listen(app, url, &err), &err);
 }
 
+static const char *mode_of(int argc, char **argv)
+{
+    for (int i = 1; i + 1 < argc; i++) {
+        if (strcmp(argv[i], "--mode") == 0)
+            return argv[i + 1];
+    }
+    return "standalone";
+}
+
 int main(int argc, char **argv)
 {
     static const struct option flags[] = {
         {"port", 1, NULL, 'p'}, {"ws-port", 1, NULL, 'w'}, {"serializer", 1, NULL, 's'}, {"compress", 1, NULL, 'c'},
-        {"mode", 1, NULL, 'm'}, {"loops", 1, NULL, 'l'},   {"set", 1, NULL, 'x'},        {0},
+        {"mode", 1, NULL, 'm'}, {"loops", 1, NULL, 'l'},   {"set", 1, NULL, 'x'},        {"rpc", 1, NULL, 'r'},
+        {"etcd", 1, NULL, 'e'}, {"nats", 1, NULL, 'n'},    {0},
     };
     cereus_error err = {0};
-    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "bench", .frontend = true});
+    const char *mode = mode_of(argc, argv);
+    bool backend = strcmp(mode, "backend") == 0, frontend = strcmp(mode, "frontend") == 0;
+    cereus_app *app = cereus_app_new(&(cereus_app_options){
+        .type = backend ? "backend" : "bench", .frontend = !backend, .cluster = backend || frontend});
     if (!app)
         return 1;
     const char *port = "0", *ws_port = "0";
@@ -153,10 +189,21 @@ int main(int argc, char **argv)
             set(app, "pitaya.handler.messages.compression", optarg);
             break;
         case 'm':
-            if (strcmp(optarg, "standalone") != 0) {
-                fprintf(stderr, "bench: --mode %s comes with the cluster; only standalone is there yet\n", optarg);
+            if (!backend && !frontend && strcmp(mode, "standalone") != 0) {
+                fprintf(stderr, "bench: --mode is standalone, frontend or backend, not %s\n", mode);
                 return 2;
             }
+            break;
+        case 'r':
+            set(app, "cereus.cluster.rpc", optarg);
+            break;
+        case 'e':
+            set(app, "cereus.cluster", "etcd");
+            set(app, "pitaya.cluster.sd.etcd.endpoints", optarg);
+            break;
+        case 'n':
+            set(app, "pitaya.cluster.rpc.client.nats.connect", optarg);
+            set(app, "pitaya.cluster.rpc.server.nats.connect", optarg);
             break;
         case 'l':
             set(app, "cereus.loops", optarg);
@@ -173,11 +220,20 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    listen_on(app, "tcp", port);
-    listen_on(app, "ws", ws_port);
+    if (!backend) {
+        listen_on(app, "tcp", port);
+        listen_on(app, "ws", ws_port);
+    }
     static const cereus_service_options on_session = {.home = CEREUS_HOME_SESSION};
     must(cereus_app_register(app, "echo", echo_methods, CEREUS_COUNT(echo_methods), &on_session, &err), &err);
-    must(cereus_app_register(app, "room", room_methods, CEREUS_COUNT(room_methods), &on_session, &err), &err);
+    if (backend)
+        must(cereus_app_register_remote(app, "echoremote", remote_methods, CEREUS_COUNT(remote_methods), &on_session,
+                                        &err),
+             &err);
+    else
+        must(cereus_app_register(app, "room", room_methods, CEREUS_COUNT(room_methods), &on_session, &err), &err);
+    if (frontend)
+        must(cereus_app_register(app, "rpc", rpc_methods, CEREUS_COUNT(rpc_methods), &on_session, &err), &err);
     cereus_app_on_session_close(app, leave_room, NULL);
     cereus_app_spawn(app, NULL, create_room, NULL);
 
@@ -188,8 +244,11 @@ int main(int argc, char **argv)
     sigaddset(&ends, SIGTERM);
     sigprocmask(SIG_BLOCK, &ends, NULL);
     must(cereus_app_start(app, &err), &err);
-    printf("READY tcp=%s ws=%s\n", strstr(cereus_app_address(app, 0), "//") + 2,
-           strstr(cereus_app_address(app, 1), "//") + 2);
+    if (backend)
+        printf("READY\n");
+    else
+        printf("READY tcp=%s ws=%s\n", strstr(cereus_app_address(app, 0), "//") + 2,
+               strstr(cereus_app_address(app, 1), "//") + 2);
     fflush(stdout);
     cereus_app_wait(app, true);
     cereus_app_free(app);
