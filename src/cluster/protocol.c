@@ -111,7 +111,7 @@ cereus_status crs_session_decode(cereus_slice in, int64_t *ret_id, cereus_slice 
 {
     reader r = reader_of(in);
     field f;
-    uint64_t id = (uint64_t)*ret_id;
+    uint64_t id = (uint64_t)*ret_id; /* merged: see above */
     while (next_field(&r, &f)) {
         if (f.number == 1)
             read_number(&f, &id);
@@ -201,11 +201,18 @@ static cereus_status decode_pair(cereus_slice in, crs_rpc_error *ret)
         else if (f.number == 2)
             read_text(&r, &f, &value);
     }
-    if (!r.bad && ret->pair_count < CRS_ERROR_PAIRS_MAX) {
-        ret->keys[ret->pair_count] = key;
-        ret->values[ret->pair_count++] = value;
-    }
-    return verdict(&r);
+    if (r.bad)
+        return CEREUS_E_MALFORMED;
+    size_t i = 0; /* a key that comes twice: the last counts */
+    while (i < ret->pair_count && !crs_slice_eq(ret->keys[i], key))
+        i++;
+    if (i == CRS_ERROR_PAIRS_MAX)
+        return CEREUS_OK;
+    ret->keys[i] = key;
+    ret->values[i] = value;
+    if (i == ret->pair_count)
+        ret->pair_count++;
+    return CEREUS_OK;
 }
 
 static cereus_status decode_error(cereus_slice in, crs_rpc_error *ret)
@@ -339,6 +346,12 @@ static uint8_t *put_bytes(uint8_t *at, unsigned number, cereus_slice s)
     return at + s.len;
 }
 
+/** A peer drops a message with a text that is none (cluster-protocol.md 2): it is not sent. */
+static cereus_status check_text(cereus_slice s)
+{
+    return crs_utf8_valid(s) ? CEREUS_OK : CEREUS_E_INVALID;
+}
+
 /** Room for exactly @p len bytes at the end of @p out. */
 static uint8_t *room_for(crs_bytes *out, size_t len, cereus_status *ret_status)
 {
@@ -364,6 +377,7 @@ static uint8_t *put_session(uint8_t *at, int64_t id, cereus_slice uid, cereus_sl
 
 cereus_status crs_session_encode(int64_t id, cereus_slice uid, cereus_slice data, crs_bytes *out)
 {
+    CEREUS_TRY(check_text(uid));
     cereus_status st;
     uint8_t *at = room_for(out, session_len(id, uid, data), &st);
     if (at)
@@ -373,6 +387,10 @@ cereus_status crs_session_encode(int64_t id, cereus_slice uid, cereus_slice data
 
 cereus_status crs_request_encode(const crs_request *req, crs_bytes *out)
 {
+    CEREUS_TRY(check_text(req->uid));
+    CEREUS_TRY(check_text(req->route));
+    CEREUS_TRY(check_text(req->reply));
+    CEREUS_TRY(check_text(req->frontend_id));
     size_t session = session_len(req->session_id, req->uid, req->session_data);
     size_t msg = number_len(req->msg_id) + bytes_len(req->route) + bytes_len(req->body) + bytes_len(req->reply) +
                  number_len(req->msg_type);
@@ -423,8 +441,12 @@ cereus_status crs_response_encode(const crs_response *res, crs_bytes *out)
     const crs_rpc_error *e = &res->error;
     size_t error = 0;
     if (res->failed) {
+        CEREUS_TRY(check_text(e->code));
+        CEREUS_TRY(check_text(e->msg));
         error = bytes_len(e->code) + bytes_len(e->msg);
         for (size_t i = 0; i < e->pair_count; i++) {
+            CEREUS_TRY(check_text(e->keys[i]));
+            CEREUS_TRY(check_text(e->values[i]));
             size_t pair = pair_len(e->keys[i], e->values[i]);
             error += 1 + varint_len(pair) + pair;
         }
@@ -451,6 +473,8 @@ cereus_status crs_response_encode(const crs_response *res, crs_bytes *out)
 
 cereus_status crs_push_encode(const crs_push_msg *push, crs_bytes *out)
 {
+    CEREUS_TRY(check_text(push->route));
+    CEREUS_TRY(check_text(push->uid));
     cereus_status st;
     uint8_t *at = room_for(out, bytes_len(push->route) + bytes_len(push->uid) + bytes_len(push->data), &st);
     if (at)
@@ -460,6 +484,8 @@ cereus_status crs_push_encode(const crs_push_msg *push, crs_bytes *out)
 
 cereus_status crs_bind_encode(const crs_bind_msg *bind, crs_bytes *out)
 {
+    CEREUS_TRY(check_text(bind->uid));
+    CEREUS_TRY(check_text(bind->frontend_id));
     cereus_status st;
     uint8_t *at = room_for(out, bytes_len(bind->uid) + bytes_len(bind->frontend_id), &st);
     if (at)
@@ -469,6 +495,7 @@ cereus_status crs_bind_encode(const crs_bind_msg *bind, crs_bytes *out)
 
 cereus_status crs_kick_encode(cereus_slice uid, crs_bytes *out)
 {
+    CEREUS_TRY(check_text(uid));
     cereus_status st;
     uint8_t *at = room_for(out, bytes_len(uid), &st);
     if (at)

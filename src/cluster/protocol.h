@@ -72,11 +72,12 @@ CEREUS_MUST_USE cereus_status crs_push_decode(cereus_slice in, crs_push_msg *ret
 CEREUS_MUST_USE cereus_status crs_bind_decode(cereus_slice in, crs_bind_msg *ret);
 /** protos.KickMsg: the user. */
 CEREUS_MUST_USE cereus_status crs_kick_decode(cereus_slice in, cereus_slice *ret_uid);
-/** protos.Session, the argument of sys.bindsession and sys.pushsession. */
+/** protos.Session, the argument of sys.bindsession and sys.pushsession, merged into what the results hold already. */
 CEREUS_MUST_USE cereus_status crs_session_decode(cereus_slice in, int64_t *ret_id, cereus_slice *ret_uid,
                                                  cereus_slice *ret_data);
 
-/* Encoding appends to @p out in Go's form: fields in order, zero ones left out. CEREUS_OK; what crs_bytes_append() returns. */
+/* Encoding appends to @p out in Go's form: fields in order, zero ones left out. CEREUS_OK; CEREUS_E_INVALID: a
+ * text is not UTF-8, so no peer would take it; what crs_bytes_append() returns. */
 CEREUS_MUST_USE cereus_status crs_request_encode(const crs_request *req, crs_bytes *out);
 CEREUS_MUST_USE cereus_status crs_response_encode(const crs_response *res, crs_bytes *out);
 CEREUS_MUST_USE cereus_status crs_push_encode(const crs_push_msg *push, crs_bytes *out);

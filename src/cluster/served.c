@@ -6,8 +6,11 @@
  */
 #include <stdio.h>
 
+#include "base/utf8.h"
 #include "cluster/cluster_priv.h"
 #include "wire/json_scan.h"
+
+enum { GRACE_MS = 10 }; /* beyond the caller's patience, so that it hears its own PIT-408 first */
 
 typedef struct served {
     crs_serving serving;
@@ -19,6 +22,7 @@ typedef struct served {
     struct lane *lane;   /* NULL: in none */
     bool notify;
     bool cereus; /* the caller is one of ours */
+    bool lost;   /* there was no memory for an answer */
     uint8_t bytes[];
 } served;
 
@@ -35,11 +39,22 @@ static void begin(served *s);
 
 /* ---- answering ---- */
 
+/** An answer that cannot be sent is an error, and not the empty answer that no bytes at all would be. */
 static void encode_response(served *s, const crs_response *res)
 {
     s->response.len = 0;
-    if (crs_response_encode(res, &s->response) != CEREUS_OK)
-        s->response.len = 0; /* out of memory: the caller's deadline ends it */
+    cereus_status st = crs_response_encode(res, &s->response);
+    if (st == CEREUS_E_TOO_LONG || st == CEREUS_E_INVALID) {
+        const char *why =
+            st == CEREUS_E_INVALID ? "the text of the error is not UTF-8" : "the reply is longer than servers may send";
+        crs_response instead = {.failed = true, .extension = res->extension};
+        instead.error.code = cereus_slice_str("PIT-500");
+        instead.error.msg = cereus_slice_str(why);
+        if (st == CEREUS_E_INVALID && crs_utf8_valid(res->error.code))
+            instead.error.code = res->error.code;
+        st = crs_response_encode(&instead, &s->response);
+    }
+    s->lost = st; /* out of memory: the caller's deadline ends it */
 }
 
 static void encode_failure(served *s, const crs_error_view *e)
@@ -98,7 +113,10 @@ static void done(crs_serving *serving)
 {
     served *s = CRS_CONTAINER(serving, served, serving);
     crs_cluster_loop *l = s->l;
-    crs_rpc_reply(l->link, s->reply_to, crs_bytes_slice(&s->response));
+    if (s->lost)
+        CRS_COUNT(&l->d->loop->counters, rpc_replies_lost);
+    else
+        crs_rpc_reply(l->link, s->reply_to, crs_bytes_slice(&s->response));
     l->serving--;
     leave_lane(s);
     free_served(s);
@@ -310,7 +328,7 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
     s->reply_to = cereus_slice_of(s->bytes + bytes.len, reply_to.len);
     s->next = NULL;
     s->lane = NULL;
-    s->notify = false;
+    s->notify = s->lost = false;
     s->cereus = req.extension & CRS_PEER_IS_CEREUS;
     l->serving++;
     if (s->cereus)
@@ -328,7 +346,7 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
         refuse_route(s, "PIT-400", "cannot decode route", req.route);
     else {
         if (timeout_ms != UINT64_MAX && timeout_ms < UINT32_MAX)
-            s->serving.deadline_us = loop->now_us + timeout_ms * 1000;
+            s->serving.deadline_us = loop->now_us + (timeout_ms + GRACE_MS) * 1000;
         if (req.type == CRS_RPC_SYS)
             serve_message(s, &req, name, has_type);
         else if (req.type == CRS_RPC_USER)

@@ -3,9 +3,10 @@
 
 #include <jansson.h>
 #include <stdatomic.h>
+#include <strings.h>
 
 #include "base/strmap.h"
-#include "serialize/serializer.h"
+#include "dispatch/call.h"
 
 struct crs_server {
     cereus_server view;
@@ -36,6 +37,29 @@ static bool good_name(const char *name)
     return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
+/** A member by a name without regard to case, as Go reads it; the exact one first. */
+static const json_t *member(const json_t *object, const char *name)
+{
+    const json_t *exact = json_object_get(object, name);
+    const char *key;
+    json_t *value;
+    if (exact)
+        return exact;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        if (strcasecmp(key, name) == 0)
+            return value;
+    }
+    return NULL;
+}
+
+/** NULL: no string, or one that C would cut short. */
+static const char *text_of(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    return text && strlen(text) == json_string_length(value) ? text : NULL;
+}
+
 static bool strings_only(const json_t *object)
 {
     const char *key;
@@ -58,13 +82,13 @@ static char *keep(char **at, const char *text)
 cereus_status crs_server_parse(cereus_slice json, crs_server **ret_server)
 {
     json_error_t jerr;
-    json_t *root = json.len < 64 * 1024 ? json_loadb((const char *)json.data, json.len, 0, &jerr) : NULL;
-    const json_t *meta = json_object_get(root, "metadata"), *frontend = json_object_get(root, "frontend");
-    const char *id = json_string_value(json_object_get(root, "id"));
-    const char *type = json_string_value(json_object_get(root, "type"));
-    const json_t *host = json_object_get(root, "hostname");
-    const char *hostname = json_is_string(host) ? json_string_value(host) : "";
-    bool bad = !id || !type || !good_name(id) || !good_name(type) || (host && !json_is_string(host)) ||
+    /* on a fiber's stack, so not just any depth */
+    json_t *root = json.len < 64 * 1024 ? crs_json_parse(json, 0, &jerr) : NULL;
+    const json_t *meta = member(root, "metadata"), *frontend = member(root, "frontend");
+    const json_t *host = member(root, "hostname");
+    const char *id = text_of(member(root, "id")), *type = text_of(member(root, "type"));
+    const char *hostname = host ? text_of(host) : "";
+    bool bad = !id || !type || !hostname || !good_name(id) || !good_name(type) ||
                (frontend && !json_is_boolean(frontend)) ||
                (meta && !json_is_null(meta) && !(json_is_object(meta) && strings_only(meta)));
     crs_bytes text;

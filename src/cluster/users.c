@@ -1,6 +1,7 @@
 /* cluster/users.c: users wherever they are: pushes, kicks and binds that leave this server, those that come to it, and what a
  * session of another server is asked to do.
  */
+#include "base/utf8.h"
 #include "cluster/cluster_priv.h"
 #include "dispatch/push.h"
 
@@ -33,8 +34,11 @@ void crs_cluster_push_here(crs_cluster_loop *l, cereus_slice route, cereus_slice
 void crs_cluster_kick_here(crs_cluster_loop *l, cereus_slice uid)
 {
     cereus_session_id id = crs_uid_find(l->d->core->uids, uid);
-    if (id)
-        crs_session_end(l->d, id, CRS_CLOSE_KICKED);
+    if (!id)
+        return;
+    /* at once: until its loop has closed it, a bind here would take it for the one who has the uid, and tell nobody */
+    crs_uid_release(l->d->core->uids, uid, id);
+    crs_session_end(l->d, id, CRS_CLOSE_KICKED);
 }
 
 /* ---- others', for us ---- */
@@ -80,7 +84,7 @@ static size_t kick_users(cereus_ctx *ctx, const char *type, const char *const *u
 static cereus_status user_bound(cereus_ctx *ctx, const char *uid)
 {
     crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
-    cereus_status st = crs_rpc_watch(l->link, uid);
+    cereus_status st = crs_utf8_valid(cereus_slice_str(uid)) ? crs_rpc_watch(l->link, uid) : CEREUS_E_INVALID;
     if (st == CEREUS_E_INVALID) /* it would be a wildcard, or no subject at all */
         return crs_ctx_error(ctx, st, "PIT-000", "illegal uid");
     if (st)

@@ -1,6 +1,8 @@
 /* cluster/discovery/local.c: servers of one machine: a file for each in the run directory, ID.json, which says what it is. As
  * long as it lives it holds a lock on it, so a crash is seen at once: the kernel closes the file, inotify tells, the lock is
  * gone. Whoever sees a file without a lock removes it. Locks are only asked about, never taken, by others than their owner.
+ *
+ * inotify tells of a close a moment before the kernel lets go of the lock, so what is seen then is looked at once more.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -12,7 +14,7 @@
 
 #include "cluster/discovery/discovery_impl.h"
 
-enum { FILE_MAX = 64 * 1024, CLAIM_TRIES = 1000 };
+enum { FILE_MAX = 64 * 1024, CLAIM_TRIES = 1000, LOOK_AGAIN_MS = 20, LOOK_ANYWAY_MS = 5000 };
 
 static const char suffix[] = ".json";
 
@@ -23,6 +25,7 @@ typedef struct local_discovery {
     uv_poll_t watch;
     int inotify;
     bool watching;
+    crs_timer again;
 } local_discovery;
 
 static local_discovery *local_of(crs_discovery *d)
@@ -52,10 +55,11 @@ static cereus_status make_dir(const char *dir, cereus_error *err)
         if (was == '\0')
             break;
     }
-    struct stat st;
-    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+    struct stat st, name;
+    if (stat(dir, &st) != 0 || lstat(dir, &name) != 0 || !S_ISDIR(st.st_mode))
         return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s is no directory", dir);
-    if (st.st_uid != geteuid() || (st.st_mode & 0022))
+    bool planted = name.st_uid != geteuid() && name.st_uid != 0; /* a link in /tmp that leads who knows where */
+    if (planted || st.st_uid != geteuid() || (st.st_mode & 0022))
         return crs_fail(
             err, CEREUS_E_IO,
             "cereus.cluster.dir: %s belongs to another user or others may write to it: choose a directory of "
@@ -163,6 +167,12 @@ static void scan(local_discovery *l)
     crs_free(text);
 }
 
+static void look_again(local_discovery *l, uint64_t ms)
+{
+    cereus_status st = crs_loop_timer_start(l->base.loop, &l->again, ms);
+    CRS_UNUSED(st); /* without memory the next event has to do */
+}
+
 static void on_change(uv_poll_t *handle, int status, int events)
 {
     CRS_UNUSED(status);
@@ -173,6 +183,14 @@ static void on_change(uv_poll_t *handle, int status, int events)
     while (read(l->inotify, buf, sizeof buf) > 0) { /* what has happened to whom, the directory tells best */
     }
     scan(l);
+    look_again(l, LOOK_AGAIN_MS);
+}
+
+static void on_again(crs_timer *timer)
+{
+    local_discovery *l = CRS_CONTAINER(timer, local_discovery, again);
+    scan(l);
+    look_again(l, LOOK_ANYWAY_MS);
 }
 
 static cereus_status local_start(crs_discovery *d, crs_fiber *fiber, cereus_error *err)
@@ -187,9 +205,11 @@ static cereus_status local_start(crs_discovery *d, crs_fiber *fiber, cereus_erro
     if (uv_poll_init(&d->loop->uv, &l->watch, l->inotify) != 0)
         return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: cannot be watched");
     l->watching = true;
+    crs_timer_init(&l->again, on_again);
     uv_poll_start(&l->watch, UV_READABLE, on_change);
     CEREUS_TRY(tell(l, err));
     scan(l);
+    look_again(l, LOOK_ANYWAY_MS);
     atomic_store_explicit(&d->ready, true, memory_order_relaxed);
     return CEREUS_OK;
 }
@@ -206,8 +226,10 @@ static void local_leave(crs_discovery *d, crs_fiber *fiber)
 static void local_close(crs_discovery *d)
 {
     local_discovery *l = local_of(d);
-    if (l->watching)
+    if (l->watching) {
+        crs_loop_timer_stop(d->loop, &l->again);
         uv_close((uv_handle_t *)&l->watch, NULL); /* the struct outlives the loop */
+    }
     l->watching = false;
 }
 

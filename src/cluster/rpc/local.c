@@ -9,10 +9,12 @@
  * The directory belongs to one user (0700), so peers are trusted to be servers, not to be without faults: lengths are checked,
  * garbage ends the connection.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -22,8 +24,9 @@ enum {
     HEAD_LEN = 4 + 1 + 8,
     OUT_MAX = 64 << 20, /* bytes that wait for one peer */
     BACKLOG = 512,
-    CONNS_MAX = 4096, /* of one loop */
-    PUSH_UIDS_MAX = 1 << 20,
+    CONNS_MAX = 4096,        /* of one loop */
+    PUSH_UIDS_MAX = 1 << 20, /* accepted in one frame */
+    PUSH_BATCH = 512 << 10,  /* bytes of uids sent in one, and a little more */
 };
 
 typedef enum frame_kind { KIND_REQUEST = 1, KIND_RESPONSE, KIND_PUSH, KIND_KICK, KIND_BOUND } frame_kind;
@@ -31,6 +34,8 @@ typedef enum frame_kind { KIND_REQUEST = 1, KIND_RESPONSE, KIND_PUSH, KIND_KICK,
 typedef struct local_rpc {
     crs_rpc base;
     char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
+    dev_t dev; /* of the socket's name, to know whether it is still ours */
+    ino_t ino;
     int fd; /* listening, shared by all loops */
 } local_rpc;
 
@@ -73,9 +78,10 @@ static void on_io(uv_poll_t *handle, int status, int events);
 
 /* ---- the engine ---- */
 
-static cereus_status make_path(const crs_rpc *rpc, const char *server_id, char *path, size_t cap, cereus_error *err)
+static cereus_status make_path(const crs_rpc *rpc, const char *server_id, const char *suffix, char *path, size_t cap,
+                               cereus_error *err)
 {
-    int n = snprintf(path, cap, "%s/%s.sock", rpc->opt.dir, server_id);
+    int n = snprintf(path, cap, "%s/%s%s", rpc->opt.dir, server_id, suffix);
     if (n < 0 || (size_t)n >= cap)
         return crs_fail(
             err, CEREUS_E_TOO_LONG,
@@ -84,26 +90,72 @@ static cereus_status make_path(const crs_rpc *rpc, const char *server_id, char *
     return CEREUS_OK;
 }
 
+static const char suffix[] = ".sock", new_suffix[] = ".tmp";
+
+static int connect_to(const struct sockaddr_un *addr)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)addr, sizeof *addr) == 0) /* at once, or not at all */
+        return fd;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+/** Servers that crashed have left their sockets behind. */
+static void remove_dead(const crs_rpc *rpc)
+{
+    DIR *dir = opendir(rpc->opt.dir);
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        struct sockaddr_un addr = {.sun_family = AF_UNIX};
+        size_t len = strlen(entry->d_name);
+        if (len < sizeof suffix || strcmp(entry->d_name + len - sizeof suffix + 1, suffix) != 0 ||
+            make_path(rpc, entry->d_name, "", addr.sun_path, sizeof addr.sun_path, NULL))
+            continue;
+        int fd = connect_to(&addr);
+        if (fd >= 0)
+            close(fd);
+        else if (errno == ECONNREFUSED)
+            unlink(addr.sun_path);
+    }
+    if (dir)
+        closedir(dir);
+}
+
 static cereus_status local_init(crs_rpc *rpc, cereus_error *err)
 {
     local_rpc *r = (local_rpc *)rpc;
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct stat made;
     r->fd = -1;
-    CEREUS_TRY(make_path(rpc, rpc->opt.self->id, r->path, sizeof r->path, err));
-    memcpy(addr.sun_path, r->path, sizeof addr.sun_path);
-    unlink(r->path); /* of a process with our id that has crashed: discovery has made sure that none lives */
+    CEREUS_TRY(make_path(rpc, rpc->opt.self->id, suffix, r->path, sizeof r->path, err));
+    CEREUS_TRY(make_path(rpc, rpc->opt.self->id, new_suffix, addr.sun_path, sizeof addr.sun_path, err));
+    remove_dead(rpc);
+    unlink(addr.sun_path); /* of a process with our id that has crashed: discovery has made sure that none lives */
     r->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (r->fd < 0 || bind(r->fd, (struct sockaddr *)&addr, sizeof addr) != 0 || listen(r->fd, BACKLOG) != 0)
-        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: socket %s: %s", r->path, strerror(errno));
+    /* it gets its name when it listens already: a name whose socket refuses is a dead one's */
+    if (r->fd < 0 || bind(r->fd, (struct sockaddr *)&addr, sizeof addr) != 0 || listen(r->fd, BACKLOG) != 0 ||
+        stat(addr.sun_path, &made) != 0 || rename(addr.sun_path, r->path) != 0) {
+        crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: socket %s: %s", r->path, strerror(errno));
+        unlink(addr.sun_path);
+        return CEREUS_E_IO;
+    }
+    r->dev = made.st_dev;
+    r->ino = made.st_ino;
     return CEREUS_OK;
 }
 
 static void local_fini(crs_rpc *rpc)
 {
     local_rpc *r = (local_rpc *)rpc;
+    struct stat there;
     if (r->fd < 0)
         return;
-    unlink(r->path);
+    /* a server that took over our id while we ended has put its own there */
+    if (stat(r->path, &there) == 0 && there.st_dev == r->dev && there.st_ino == r->ino)
+        unlink(r->path);
     close(r->fd);
 }
 
@@ -171,8 +223,8 @@ static local_conn *add_conn(local_link *l, int fd, const char *server_id)
     c->fd = fd;
     c->slot = slot;
     c->serial = ++l->serial;
-    crs_bytes_init(&c->in, HEAD_LEN + l->base.rpc->opt.request_max);
-    crs_bytes_init(&c->out, OUT_MAX);
+    crs_bytes_init(&c->in, HEAD_LEN + l->base.rpc->opt.request_max + CRS_READ_BUFFER_LEN); /* and what follows it */
+    crs_bytes_init(&c->out, 2 * OUT_MAX); /* what waits, and as much that has been sent */
     crs_list_init(&c->dirty);
     crs_list_init(&c->calls);
     l->conns[slot] = c;
@@ -189,15 +241,11 @@ static local_conn *conn_to(local_link *l, const char *server_id)
             return l->conns[i];
     }
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    if (make_path(l->base.rpc, server_id, addr.sun_path, sizeof addr.sun_path, NULL))
+    if (make_path(l->base.rpc, server_id, suffix, addr.sun_path, sizeof addr.sun_path, NULL))
         return NULL;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return NULL;
-    local_conn *c = NULL;
-    if (connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0) /* at once, or not at all */
-        c = add_conn(l, fd, server_id);
-    if (!c)
+    int fd = connect_to(&addr);
+    local_conn *c = fd >= 0 ? add_conn(l, fd, server_id) : NULL;
+    if (!c && fd >= 0)
         close(fd);
     return c;
 }
@@ -212,8 +260,17 @@ static cereus_status put_frame(local_conn *c, frame_kind kind, uint64_t id, cons
         len += parts[i].len;
     if (len > c->l->base.rpc->opt.request_max)
         return CEREUS_E_TOO_LONG;
-    if (c->out_begin && c->out_begin == c->out.len)
-        c->out.len = c->out_begin = 0;
+    size_t waits = c->out.len - c->out_begin;
+    if (waits + HEAD_LEN + len > OUT_MAX) {
+        CRS_COUNT(&c->l->base.loop->counters, rpc_outbox_full);
+        return CEREUS_E_FULL;
+    }
+    if (c->out_begin && c->out_begin >= waits) { /* a peer that is never quite done must not make it grow for ever */
+        if (waits)
+            memmove(c->out.data, c->out.data + c->out_begin, waits);
+        c->out.len = waits;
+        c->out_begin = 0;
+    }
     CEREUS_TRY(crs_bytes_reserve(&c->out, HEAD_LEN + len));
     uint8_t *at = c->out.data + c->out.len;
     uint32_t rest = (uint32_t)(HEAD_LEN - 4 + len);
@@ -362,17 +419,18 @@ static size_t handle_frames(local_conn *c, const uint8_t *data, size_t len, bool
     return at;
 }
 
-static void read_some(local_conn *c)
+/** False: there was nothing to read. */
+static bool read_some(local_conn *c)
 {
     crs_loop *loop = c->l->base.loop;
     uint8_t *buf = loop->read_buf;
     bool good = true;
     ssize_t n = recv(c->fd, buf, CRS_READ_BUFFER_LEN, 0);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-        return;
+        return errno == EINTR;
     if (n <= 0) {
         end_conn(c, "the server has gone");
-        return;
+        return false;
     }
     const uint8_t *data = buf;
     size_t len = (size_t)n;
@@ -383,7 +441,7 @@ static void read_some(local_conn *c)
     }
     size_t used = good ? handle_frames(c, data, len, &good) : 0;
     if (c->ended)
-        return;
+        return false;
     if (good && data == buf) {
         good = crs_bytes_append(&c->in, buf + used, len - used) == CEREUS_OK;
     } else if (good && used) {
@@ -399,13 +457,16 @@ static void read_some(local_conn *c)
                         CRS_STR("server", c->server_id ? c->server_id : "?"));
         end_conn(c, "the server sent garbage");
     }
+    return !c->ended;
 }
 
 static void on_io(uv_poll_t *handle, int status, int events)
 {
     local_conn *c = CRS_CONTAINER(handle, local_conn, poll);
     crs_loop_update_now(c->l->base.loop);
-    if (status < 0) {
+    if (status < 0) { /* it has gone with something of ours unread; what it said before is there all the same */
+        while (!c->ended && read_some(c)) {
+        }
         end_conn(c, "the server has gone");
         return;
     }
@@ -536,18 +597,21 @@ static cereus_status local_push(crs_rpc_link *link, const char *type, const crs_
                                 cereus_slice data, const cereus_slice *uids, size_t count)
 {
     local_link *l = local_of(link);
-    if (count > PUSH_UIDS_MAX)
-        return CEREUS_E_TOO_LONG;
-    uint8_t head[4] = {(uint8_t)count, (uint8_t)(count >> 8), (uint8_t)(count >> 16), (uint8_t)(count >> 24)};
-    l->scratch.len = 0;
-    CEREUS_TRY(crs_bytes_append(&l->scratch, head, sizeof head));
-    for (size_t i = 0; i < count; i++)
-        CEREUS_TRY(put_text(&l->scratch, uids[i]));
-    CEREUS_TRY(put_text(&l->scratch, route));
-    cereus_slice parts[] = {crs_bytes_slice(&l->scratch), data};
-    cereus_status st = to_frontends(l, type, servers, KIND_PUSH, parts, CEREUS_COUNT(parts));
-    if (l->scratch.cap > 1 << 20)
-        crs_bytes_fini(&l->scratch);
+    cereus_status st = CEREUS_OK;
+    for (size_t done = 0; !st && done < count;) {
+        uint8_t head[4] = {0};
+        size_t n = 0;
+        l->scratch.len = 0;
+        CEREUS_TRY(crs_bytes_append(&l->scratch, head, sizeof head));
+        for (; done + n < count && l->scratch.len < PUSH_BATCH; n++)
+            CEREUS_TRY(put_text(&l->scratch, uids[done + n]));
+        for (size_t i = 0; i < sizeof head; i++)
+            l->scratch.data[i] = (uint8_t)(n >> 8 * i);
+        CEREUS_TRY(put_text(&l->scratch, route));
+        cereus_slice parts[] = {crs_bytes_slice(&l->scratch), data};
+        st = to_frontends(l, type, servers, KIND_PUSH, parts, CEREUS_COUNT(parts));
+        done += n;
+    }
     return st;
 }
 
@@ -570,9 +634,14 @@ static void local_server_gone(crs_rpc_link *link, const char *server_id)
     local_link *l = local_of(link);
     for (uint32_t i = 0; i < l->conn_cap; i++) {
         local_conn *c = l->conns[i];
-        if (c && c->server_id && strcmp(c->server_id, server_id) == 0 && crs_list_empty(&c->calls) &&
-            c->out_begin == c->out.len)
-            end_conn(c, "the server has left"); /* one with answers under way ends when it closes */
+        if (!c || !c->server_id || strcmp(c->server_id, server_id) != 0)
+            continue;
+        if (crs_list_empty(&c->calls) && c->out_begin == c->out.len) {
+            end_conn(c, "the server has left");
+            continue;
+        }
+        crs_free(c->server_id); /* its answers still come, but who comes back under this name is another */
+        c->server_id = NULL;
     }
 }
 

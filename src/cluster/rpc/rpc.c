@@ -46,6 +46,7 @@ cereus_status crs_rpc_open(crs_rpc *rpc, crs_loop *loop, const crs_rpc_events *e
     link->loop = loop;
     link->events = events;
     link->user = user;
+    crs_list_init(&link->failed);
     cereus_status st = rpc->ops->open(link, err);
     if (st) {
         crs_free(link->slots);
@@ -68,6 +69,9 @@ void crs_rpc_stop_serving(crs_rpc_link *link)
 
 void crs_rpc_link_closed(crs_rpc_link *link)
 {
+    link->closed = true;
+    if (link->telling)
+        return; /* tell_failed() frees it */
     crs_free(link->slots);
     crs_free(link);
 }
@@ -132,6 +136,8 @@ cereus_status crs_rpc_send(crs_rpc_link *link, const cereus_server *to, cereus_s
                            crs_rpc_call *call)
 {
     crs_loop_assert_current(link->loop);
+    if (link->closing)
+        return CEREUS_E_CANCELLED; /* who hears of a failed call may want to make the next */
     if (request.len > link->rpc->opt.request_max)
         return CEREUS_E_TOO_LONG;
     call->link = link;
@@ -165,11 +171,24 @@ void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)
     finish(link->slots[slot].call, CEREUS_OK, response, NULL);
 }
 
-static void failed(crs_loop *loop, crs_mail *mail)
+/** The mail is the link's and not the calls': a call that is forgotten, or ended with its link, is just not there any more. */
+static void tell_failed(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_rpc_call *call = CRS_CONTAINER(mail, crs_rpc_call, fail);
-    finish(call, call->status, (cereus_slice){0}, call->why);
+    crs_rpc_link *link = CRS_CONTAINER(mail, crs_rpc_link, tell);
+    link->telling = false;
+    if (link->closed) {
+        crs_rpc_link_closed(link);
+        return;
+    }
+    crs_list now, *at; /* those that fail meanwhile come with the next mail */
+    crs_list_init(&now);
+    while ((at = crs_list_pop(&link->failed)))
+        crs_list_push(&now, at);
+    while ((at = crs_list_pop(&now))) {
+        crs_rpc_call *call = CRS_CONTAINER(at, crs_rpc_call, queue);
+        finish(call, call->status, (cereus_slice){0}, call->why);
+    }
 }
 
 void crs_rpc_fail(crs_rpc_call *call, cereus_status st, const char *why)
@@ -178,16 +197,22 @@ void crs_rpc_fail(crs_rpc_call *call, cereus_status st, const char *why)
         return;
     call->status = st;
     call->why = why;
+    crs_rpc_link *link = call->link;
     crs_list_remove(&call->queue);
-    crs_loop_timer_stop(call->link->loop, &call->timer);
-    call->fail.run = failed;
-    crs_loop_post_reserved(call->link->loop, &call->fail);
+    crs_list_push(&link->failed, &call->queue);
+    crs_loop_timer_stop(link->loop, &call->timer);
+    if (link->telling)
+        return;
+    link->telling = true;
+    link->tell.run = tell_failed;
+    crs_loop_post_reserved(link->loop, &link->tell);
 }
 
 crs_rpc_link *crs_rpc_close(crs_rpc_link *link)
 {
     if (!link)
         return NULL;
+    link->closing = true;
     for (uint32_t i = 0; i < link->used; i++) {
         if (link->slots[i].call)
             finish(link->slots[i].call, CEREUS_E_CANCELLED, (cereus_slice){0}, "the server is stopping");
@@ -198,9 +223,27 @@ crs_rpc_link *crs_rpc_close(crs_rpc_link *link)
 
 /* ---- through the table ---- */
 
+/** Whoever asked shall not wait for its deadline. */
+static cereus_status reply_too_long(crs_rpc_link *link, cereus_slice reply_to)
+{
+    crs_response res = {.failed = true,
+                        .error = {.code = cereus_slice_str("PIT-500"),
+                                  .msg = cereus_slice_str("the reply is longer than servers may send")}};
+    crs_bytes bytes;
+    crs_bytes_init(&bytes, 256);
+    cereus_status st = crs_response_encode(&res, &bytes);
+    if (!st)
+        st = link->rpc->ops->reply(link, reply_to, crs_bytes_slice(&bytes));
+    crs_bytes_fini(&bytes);
+    return st;
+}
+
 void crs_rpc_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response)
 {
-    if (reply_to.len == 0 || link->rpc->ops->reply(link, reply_to, response) != CEREUS_OK)
+    cereus_status st = reply_to.len ? link->rpc->ops->reply(link, reply_to, response) : CEREUS_E_INVALID;
+    if (st == CEREUS_E_TOO_LONG)
+        st = reply_too_long(link, reply_to);
+    if (st)
         CRS_COUNT(&link->loop->counters, rpc_replies_lost);
 }
 

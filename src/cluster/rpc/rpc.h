@@ -43,25 +43,26 @@ struct crs_rpc_call {
     /* the link's */
     crs_rpc_link *link;
     crs_timer timer;
-    crs_list queue; /* of those with one target, where an engine needs that */
+    crs_list queue; /* of those with one target, where an engine needs that; then of those that have failed */
     uint64_t id;
     uint32_t slot;
     const char *why;
     cereus_status status;
-    crs_mail fail;
 };
 
 /**
  * Send @p request to @p to.
  * @return CEREUS_OK: done() will be called, within @p timeout_ms; CEREUS_E_TOO_LONG: more than the engine takes;
- *         CEREUS_E_FULL: too many are out; CEREUS_E_NOMEM; then it will not
+ *         CEREUS_E_FULL: too many are out, or wait to be sent; CEREUS_E_CANCELLED: the link ends; CEREUS_E_NOMEM; then it
+ *         will not
  * Ownership: borrows @p request only now. Thread: loop.
  */
 CEREUS_MUST_USE cereus_status crs_rpc_send(crs_rpc_link *link, const cereus_server *to, cereus_slice request,
                                            uint64_t timeout_ms, crs_rpc_call *call);
 /** Forget a call that is out: done() will not be called. Thread: loop. */
 void crs_rpc_forget(crs_rpc_call *call);
-/** Answer a request. What cannot be sent is counted. Thread: loop. */
+/** Answer a request. In place of an answer that is too long goes an error that says so; what cannot be sent is counted.
+ * Thread: loop. */
 void crs_rpc_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response);
 
 /** Push to users with frontends of @p type, wherever they are; nobody tells whether it arrived. @p frontends: those servers.
