@@ -21,6 +21,7 @@
 #include "answer.h"
 #include "base/buf.h"
 #include "carrier.h"
+#include "ext/tls_client.h"
 #include "target.h"
 #include "transport/ws_frame.h"
 #include "upgrade.h"
@@ -52,7 +53,8 @@ typedef struct request {
 } request;
 
 struct cereus_client {
-    cereus_client_options opt; /* set once by new(), defaults filled in; the strings in it are not kept */
+    cereus_client_options
+        opt; /* set once by new(), defaults filled in; of its strings ca_file and server_name are kept */
     cereus_client_callbacks on;
     void *user;
 
@@ -69,8 +71,12 @@ struct cereus_client {
     int fd;                            /* -1: none */
     const crs_client_carrier *carrier; /* in place of fd; NULL: none */
     void *carrier_user;
-    bool dialing;   /* connect(2) is under way */
-    bool upgrading; /* WebSocket: the answer to the upgrade is awaited */
+    crs_tls_client *tls_client; /* NULL before the first connection with TLS */
+    crs_tls_session *tls;       /* of this connection; NULL: it has none */
+    bool dialing;               /* connect(2) is under way */
+    bool securing;              /* so is the TLS handshake */
+    bool securing_writes;       /* which waits for the socket to take bytes */
+    bool upgrading;             /* WebSocket: the answer to the upgrade is awaited */
     char upgrade_key[CRS_WS_KEY_LEN];
     crs_ws_rx ws_rx; /* made new by on_dialed(), not when a connection ends: a callback may look into it then */
 
@@ -145,6 +151,9 @@ static void destroy(cereus_client *c)
     crs_arena_fini(&c->arena);
     crs_ws_rx_fini(&c->ws_rx);
     crs_route_dict_free(c->dict);
+    crs_tls_client_free(c->tls_client);
+    crs_free((char *)c->opt.ca_file);
+    crs_free((char *)c->opt.server_name);
     crs_free(c->requests);
     crs_free(c);
 }
@@ -285,13 +294,14 @@ static bool has_stream(const cereus_client *c)
 
 static void close_fd(cereus_client *c)
 {
+    c->tls = crs_tls_session_free(c->tls);
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
     if (c->carrier)
         c->carrier->close(c->carrier_user);
     c->carrier = NULL;
-    c->dialing = c->upgrading = false;
+    c->dialing = c->securing = c->upgrading = false;
 }
 
 /* Forget the connection. Buffers stay allocated: a callback up the stack may still look at what came through them. */
@@ -404,31 +414,56 @@ static cereus_status queue_control(cereus_client *c, crs_packet_type type)
     return queue_packet(c, type, nothing, nothing, control_limit(c));
 }
 
-/* Offer what waits to the system. Returns 0, or the errno that ended the connection. */
-static int send_waiting(cereus_client *c)
+/* -- the stream: a socket, TLS on one, or a carrier -- */
+
+/* As recv(). @p err says more than errno when that is EIO. */
+static ssize_t stream_recv(cereus_client *c, void *to, size_t cap, cereus_error *err)
+{
+    if (c->carrier)
+        return c->carrier->recv(c->carrier_user, to, cap);
+    return c->tls ? crs_tls_recv(c->tls, to, cap, err) : recv(c->fd, to, cap, 0);
+}
+
+static ssize_t stream_send(cereus_client *c, const void *data, size_t len, cereus_error *err)
+{
+    if (c->carrier)
+        return c->carrier->send(c->carrier_user, data, len);
+    return c->tls ? crs_tls_send(c->tls, data, len, err) : send(c->fd, data, len, MSG_NOSIGNAL);
+}
+
+/* The stream has failed with errno, or with @p err if that is filled. */
+static void lose_stream(cereus_client *c, cereus_error *err)
+{
+    cereus_error why;
+    crs_fail(&why, CEREUS_E_GONE, "connection lost: %s", err->status ? err->msg : strerror(errno));
+    lose(c, &why);
+}
+
+/* Offer what waits to the system. Returns false when the stream has failed: errno and @p err say why. */
+static bool send_waiting(cereus_client *c, cereus_error *err)
 {
     while (tx_waiting(c)) {
-        const void *data = c->tx.data + c->tx_sent;
-        ssize_t n = c->carrier ? c->carrier->send(c->carrier_user, data, tx_waiting(c))
-                               : send(c->fd, data, tx_waiting(c), MSG_NOSIGNAL);
+        ssize_t n = stream_send(c, c->tx.data + c->tx_sent, tx_waiting(c), err);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno;
+            return errno == EAGAIN || errno == EWOULDBLOCK;
+        if (n == 0) { /* TLS: the server has said good-bye */
+            errno = EPIPE;
+            return false;
+        }
         c->tx_sent += (size_t)n;
     }
-    return 0;
+    return true;
 }
 
 static void flush(cereus_client *c)
 {
-    if (!has_stream(c) || c->dialing)
+    cereus_error err = {0};
+    if (!has_stream(c) || c->dialing || c->securing)
         return;
-    int error = send_waiting(c);
-    if (error) {
-        cereus_error err;
-        crs_fail(&err, CEREUS_E_GONE, "connection lost: %s", strerror(error));
-        lose(c, &err);
+    if (!send_waiting(c, &err)) {
+        lose_stream(c, &err);
         return;
     }
     if (tx_waiting(c) == 0) {
@@ -735,7 +770,7 @@ static void on_bytes(cereus_client *c)
 
 static void on_readable(cereus_client *c)
 {
-    cereus_error err;
+    cereus_error err = {0};
     for (int i = 0; i < READS_PER_STEP; i++) {
         cereus_status st = crs_bytes_reserve(&c->rx, READ_CHUNK);
         if (st) {
@@ -745,14 +780,17 @@ static void on_readable(cereus_client *c)
         }
         size_t room = c->rx.cap - c->rx.len;
         void *to = c->rx.data + c->rx.len;
-        ssize_t n = c->carrier ? c->carrier->recv(c->carrier_user, to, room) : recv(c->fd, to, room, 0);
+        ssize_t n = stream_recv(c, to, room, &err); /* with TLS a record at a time, which always fits */
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
-        if (n <= 0) {
-            crs_fail(&err, CEREUS_E_GONE, n ? "connection lost: %s" : "the server closed the connection",
-                     strerror(errno));
+        if (n < 0) {
+            lose_stream(c, &err);
+            return;
+        }
+        if (n == 0) {
+            crs_fail(&err, CEREUS_E_GONE, "the server closed the connection");
             lose(c, &err);
             return;
         }
@@ -761,7 +799,7 @@ static void on_readable(cereus_client *c)
             c->silence_at = c->now_ms + 2 * c->heartbeat_ms + SILENCE_SLACK_MS;
         uint64_t epoch = c->epoch;
         on_bytes(c);
-        if (c->epoch != epoch || (size_t)n < room)
+        if (c->epoch != epoch || (!c->tls && (size_t)n < room))
             return;
     }
 }
@@ -785,10 +823,9 @@ static bool on_opened(cereus_client *c)
     return c->epoch == epoch;
 }
 
-static void on_dialed(cereus_client *c)
+/* The stream is there, and secure if it is to be. */
+static void on_stream(cereus_client *c)
 {
-    c->dialing = false;
-    c->dial_at = NEVER;
     if (!c->target.websocket) {
         on_opened(c);
         return;
@@ -809,6 +846,40 @@ static void on_dialed(cereus_client *c)
         return;
     }
     c->upgrading = true;
+}
+
+static void secure(cereus_client *c)
+{
+    cereus_error err;
+    cereus_status st = crs_tls_handshake(c->tls, &c->securing_writes, &err);
+    if (st == CEREUS_E_AGAIN)
+        return;
+    if (st == CEREUS_OK) {
+        c->securing = false;
+        on_stream(c);
+        return;
+    }
+    cereus_error why;
+    crs_fail(&why, CEREUS_E_GONE, "%s port %u: %s", c->target.host, c->target.port, err.msg);
+    if (crs_tls_distrusts(c->tls))
+        refuse(c, &why);
+    else
+        lose(c, &why);
+}
+
+static void on_dialed(cereus_client *c)
+{
+    cereus_error err;
+    c->dialing = false;
+    c->dial_at = NEVER;
+    if (!c->target.tls) {
+        on_stream(c);
+    } else if (crs_tls_session_new(c->tls_client, c->fd, c->target.host, &c->tls, &err)) {
+        lose(c, &err);
+    } else {
+        c->securing = true;
+        secure(c);
+    }
 }
 
 /* Begin to connect to one address. Returns 0, or an errno when that failed at once. */
@@ -891,6 +962,7 @@ static void check_timers(cereus_client *c)
     if (c->connect_at <= c->now_ms) {
         crs_fail(&err, CEREUS_E_TIMEOUT, "%s port %u did not %s in time", c->target.host, c->target.port,
                  c->dialing     ? "accept the connection"
+                 : c->securing  ? "finish the TLS handshake"
                  : c->upgrading ? "answer the WebSocket upgrade"
                                 : "answer the handshake");
         lose(c, &err);
@@ -1000,9 +1072,11 @@ cereus_status cereus_client_new(const cereus_client_options *options, const cere
 
     cereus_status st = build_hello(options, &c->hello);
     c->zlib = st ? NULL : crs_zlib_new(-1);
-    if (!st && !c->zlib)
+    c->opt.ca_file = options->ca_file ? crs_strdup(options->ca_file) : NULL;
+    c->opt.server_name = options->server_name ? crs_strdup(options->server_name) : NULL;
+    if (!st && (!c->zlib || (options->ca_file && !c->opt.ca_file) || (options->server_name && !c->opt.server_name)))
         st = CEREUS_E_NOMEM;
-    /* the texts belong to the caller and are in hello now */
+    /* the other texts belong to the caller and are in hello now */
     c->opt.platform = c->opt.lib_version = c->opt.client_build_number = c->opt.client_version = c->opt.user_json = NULL;
     if (st) {
         destroy(c);
@@ -1033,6 +1107,12 @@ cereus_status cereus_client_connect(cereus_client *c, const char *url, cereus_er
         return crs_fail(err, CEREUS_E_STATE, "the client is %s", cereus_client_state_name(c->state));
     crs_client_target target;
     CEREUS_TRY(crs_client_target_find(url, &target, err));
+    const crs_tls_client_options tls = {.ca_file = c->opt.ca_file,
+                                        .server_name = c->opt.server_name,
+                                        .insecure = c->opt.insecure,
+                                        .any_protocol = true};
+    if (target.tls && !c->tls_client)
+        CEREUS_TRY(crs_tls_client_new(&tls, &c->tls_client, err));
     enter(c);
     c->target = target;
     c->tries = 0;
@@ -1066,16 +1146,19 @@ void cereus_client_close(cereus_client *c)
         c->state == CEREUS_CLIENT_CLOSED)
         return;
     enter(c);
-    if (has_stream(c) && !c->dialing) {
+    cereus_error none = {0};
+    if (has_stream(c) && !c->dialing && !c->securing) {
         if (c->target.websocket && !c->upgrading) {
             uint8_t text[CRS_WS_CONTROL_MAX];
             size_t len = crs_ws_close_payload(CRS_WS_CODE_NORMAL, cereus_slice_str(""), text);
             cereus_status st = queue_frame(c, CRS_WS_CLOSE, &(cereus_slice){text, len}, 1, control_limit(c));
             CRS_UNUSED(st); /* a courtesy */
         }
-        send_waiting(c); /* offered once, as promised; whether it works makes no difference any more */
+        send_waiting(c, &none); /* offered once, as promised; whether it works makes no difference any more */
+        if (c->tls)
+            crs_tls_shut(c->tls);
+        none = (cereus_error){0};
     }
-    cereus_error none = {0};
     end_connection(c, CEREUS_CLIENT_CLOSED, CEREUS_E_CANCELLED, &none);
     leave(c);
 }
@@ -1089,9 +1172,9 @@ short cereus_client_events(const cereus_client *c)
 {
     if (c->fd < 0)
         return 0;
-    if (c->dialing)
+    if (c->dialing || (c->securing && c->securing_writes))
         return POLLOUT;
-    return tx_waiting(c) ? POLLIN | POLLOUT : POLLIN;
+    return !c->securing && tx_waiting(c) ? POLLIN | POLLOUT : POLLIN;
 }
 
 int cereus_client_timeout_ms(const cereus_client *c)
@@ -1110,6 +1193,9 @@ void cereus_client_step(cereus_client *c, short revents)
     if (c->dialing) {
         if (revents)
             on_dial_event(c);
+    } else if (c->securing) {
+        if (revents)
+            secure(c);
     } else if (has_stream(c) && ((revents & ~POLLOUT) || c->silence_at <= c->now_ms)) {
         on_readable(c); /* also before silence counts: after a long pause the answer may be waiting in the socket */
     }

@@ -88,17 +88,24 @@ cereus_status crs_client_target_find(const char *url, crs_client_target *ret_tar
 {
     crs_client_target t = {0};
     const char *rest;
-    if (strncmp(url, "tcp://", 6) == 0) {
-        rest = url + 6;
-    } else if (strncmp(url, "ws://", 5) == 0) {
-        rest = url + 5;
-        t.websocket = true;
-        t.port = 80;
-    } else if (strstr(url, "://")) {
-        return crs_fail(err, CEREUS_E_UNSUPPORTED, "url %s: only tcp:// and ws:// are supported", url);
-    } else {
-        return crs_fail(err, CEREUS_E_INVALID, "url %s: begins with neither tcp:// nor ws://", url);
-    }
+    static const struct {
+        const char *begin;
+        bool websocket, tls;
+        uint16_t port; /* 0: the URL must name one */
+    } schemes[] = {{"tcp://", false, false, 0},
+                   {"tls://", false, true, 0},
+                   {"ws://", true, false, 80},
+                   {"wss://", true, true, 443}};
+    size_t scheme = 0;
+    while (scheme < CEREUS_COUNT(schemes) && strncmp(url, schemes[scheme].begin, strlen(schemes[scheme].begin)) != 0)
+        scheme++;
+    if (scheme == CEREUS_COUNT(schemes))
+        return crs_fail(err, strstr(url, "://") ? CEREUS_E_UNSUPPORTED : CEREUS_E_INVALID,
+                        "url %s: does not begin with tcp://, tls://, ws:// or wss://", url);
+    t.websocket = schemes[scheme].websocket;
+    t.tls = schemes[scheme].tls;
+    t.port = schemes[scheme].port;
+    rest = url + strlen(schemes[scheme].begin);
 
     size_t authority_len = strcspn(rest, "/?#");
     const char *path = rest + authority_len;

@@ -22,6 +22,7 @@ typedef struct crs_client_address {
 
 typedef struct crs_client_target {
     bool websocket;
+    bool tls;
     uint16_t port;
     char host[256];      /* without brackets */
     char authority[300]; /* for the Host header: host as written, port unless it is the default */

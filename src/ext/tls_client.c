@@ -15,10 +15,12 @@
 struct crs_tls_client {
     SSL_CTX *ctx;
     char *server_name; /* NULL: the endpoint's host */
+    bool insecure, any_protocol, read_ahead;
 };
 
 struct crs_tls_session {
     SSL *ssl;
+    bool insecure, any_protocol, read_ahead; /* copies: the client may be gone */
 };
 
 /* ---- the BIO ---- */
@@ -71,8 +73,8 @@ static void make_method(void)
 static cereus_status load_files(crs_tls_client *tls, const crs_tls_client_options *opt, cereus_error *err)
 {
     char text[200];
-    if (opt->ca_file ? crs_ssl.SSL_CTX_load_verify_file(tls->ctx, opt->ca_file) != 1
-                     : crs_ssl.SSL_CTX_set_default_verify_paths(tls->ctx) != 1)
+    if (!opt->insecure && (opt->ca_file ? crs_ssl.SSL_CTX_load_verify_file(tls->ctx, opt->ca_file) != 1
+                                        : crs_ssl.SSL_CTX_set_default_verify_paths(tls->ctx) != 1))
         return crs_fail(err, CEREUS_E_INVALID, "TLS: cannot read the certificates to trust from %s: %s",
                         opt->ca_file ? opt->ca_file : "the system's store", crs_openssl_error(text, sizeof text));
     if (!opt->cert_file != !opt->key_file)
@@ -102,14 +104,18 @@ cereus_status crs_tls_client_new(const crs_tls_client_options *opt, crs_tls_clie
         goto fail;
     }
     static const uint8_t alpn[] = {2, 'h', '2'};
+    tls->insecure = opt->insecure;
+    tls->any_protocol = opt->any_protocol;
+    tls->read_ahead = opt->read_ahead;
     crs_ssl.SSL_CTX_ctrl(tls->ctx, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, NULL);
-    crs_ssl.SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER, NULL);
+    crs_ssl.SSL_CTX_set_verify(tls->ctx, opt->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     crs_ssl.SSL_CTX_ctrl(tls->ctx, SSL_CTRL_MODE,
                          SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                              SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY,
                          NULL);
     crs_ssl.SSL_CTX_set_options(tls->ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-    if (crs_ssl.SSL_CTX_set_alpn_protos(tls->ctx, alpn, sizeof alpn) != 0) {
+    crs_ssl.SSL_CTX_ctrl(tls->ctx, SSL_CTRL_SET_READ_AHEAD, opt->read_ahead, NULL);
+    if (!opt->any_protocol && crs_ssl.SSL_CTX_set_alpn_protos(tls->ctx, alpn, sizeof alpn) != 0) {
         crs_fail(err, st, "TLS: out of memory");
         goto fail;
     }
@@ -160,6 +166,9 @@ cereus_status crs_tls_session_new(crs_tls_client *tls, int fd, const char *host,
     crs_ssl.BIO_set_init(bio, 1);
     crs_ssl.SSL_set_bio(s->ssl, bio, bio);
     crs_ssl.SSL_set_connect_state(s->ssl);
+    s->insecure = tls->insecure;
+    s->any_protocol = tls->any_protocol;
+    s->read_ahead = tls->read_ahead;
     *ret_session = s;
     return CEREUS_OK;
 }
@@ -173,20 +182,42 @@ crs_tls_session *crs_tls_session_free(crs_tls_session *session)
     return NULL;
 }
 
+bool crs_tls_distrusts(const crs_tls_session *session)
+{
+    return !session->insecure && crs_ssl.SSL_get_verify_result(session->ssl) != X509_V_OK;
+}
+
+static const char *fix_of(long verify)
+{
+    switch (verify) {
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return "; set the server name that it is made for";
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        return "; the server needs a new one";
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return "; is the clock of this machine right?";
+    default:
+        return "; is the right CA configured?";
+    }
+}
+
 static cereus_status refused(crs_tls_session *s, cereus_error *err)
 {
     int error = errno;
-    long verify = crs_ssl.SSL_get_verify_result(s->ssl);
     char text[200];
-    if (verify != X509_V_OK) {
+    if (crs_tls_distrusts(s)) {
+        long verify = crs_ssl.SSL_get_verify_result(s->ssl);
         crs_ssl.ERR_clear_error();
-        const char *fix = verify == X509_V_ERR_HOSTNAME_MISMATCH || verify == X509_V_ERR_IP_ADDRESS_MISMATCH
-                              ? "; set the server name that it is made for"
-                              : "; is the right CA configured?";
         return crs_fail(err, CEREUS_E_UNAVAILABLE, "TLS: the certificate is not accepted: %s%s",
-                        crs_ssl.X509_verify_cert_error_string(verify), fix);
+                        crs_ssl.X509_verify_cert_error_string(verify), fix_of(verify));
     }
-    if (crs_ssl.ERR_peek_last_error())
+    unsigned long code = crs_ssl.ERR_peek_last_error();
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER) {
+        crs_ssl.ERR_clear_error();
+        return crs_fail(err, CEREUS_E_UNAVAILABLE, "TLS: the peer does not speak it");
+    }
+    if (code)
         return crs_fail(err, CEREUS_E_UNAVAILABLE, "TLS: %s", crs_openssl_error(text, sizeof text));
     return crs_fail(err, CEREUS_E_UNAVAILABLE, "TLS: the peer hung up during the handshake%s%s", error ? ": " : "",
                     error ? strerror(error) : "");
@@ -204,6 +235,8 @@ cereus_status crs_tls_handshake(crs_tls_session *session, bool *ret_write, cereu
         *ret_write = what == SSL_ERROR_WANT_WRITE;
         return CEREUS_E_AGAIN;
     }
+    if (session->any_protocol)
+        return CEREUS_OK;
     const uint8_t *proto;
     unsigned len;
     crs_ssl.SSL_get0_alpn_selected(session->ssl, &proto, &len);
@@ -259,7 +292,7 @@ ssize_t crs_tls_send(crs_tls_session *session, const void *data, size_t len, cer
 
 bool crs_tls_pending(const crs_tls_session *session)
 {
-    return crs_ssl.SSL_pending(session->ssl) > 0;
+    return session->read_ahead ? crs_ssl.SSL_has_pending(session->ssl) : crs_ssl.SSL_pending(session->ssl) > 0;
 }
 
 void crs_tls_shut(crs_tls_session *session)

@@ -29,6 +29,15 @@ static void url_is_taken_apart(void **state)
     assert_string_equal(t.authority, "localhost");
     assert_int_equal(t.address_count, 2);
     assert_int_equal(crs_client_target_find("tcp://[::1]:1/", &t, NULL), CEREUS_OK);
+
+    assert_int_equal(crs_client_target_find("tls://127.0.0.1:7", &t, NULL), CEREUS_OK);
+    assert_true(t.tls && !t.websocket);
+    assert_int_equal(t.port, 7);
+    assert_int_equal(crs_client_target_find("wss://127.0.0.1/p", &t, NULL), CEREUS_OK);
+    assert_true(t.tls && t.websocket);
+    assert_int_equal(t.port, 443);
+    assert_string_equal(t.authority, "127.0.0.1");
+    assert_string_equal(t.path, "/p");
 }
 
 static void url_that_makes_no_sense_is_refused(void **state)
@@ -48,6 +57,9 @@ static void url_that_makes_no_sense_is_refused(void **state)
         "tcp://[::1:1",
         "tcp://[::1]1",
         "tcp://[]:1",
+        "tls://127.0.0.1",
+        "tls://127.0.0.1:1/path",
+        "wss://user@127.0.0.1/",
         "ws://a b/",
         "ws://user@127.0.0.1/",
         "ws://127.0.0.1/a b",
@@ -66,8 +78,7 @@ static void url_that_makes_no_sense_is_refused(void **state)
     memset(path + strlen(path), 'p', 1500);
     crs_client_target t;
     assert_int_equal(crs_client_target_find(path, &t, NULL), CEREUS_E_INVALID);
-    assert_int_equal(crs_client_target_find("tls://127.0.0.1:1", &t, NULL), CEREUS_E_UNSUPPORTED);
-    assert_int_equal(crs_client_target_find("wss://127.0.0.1", &t, NULL), CEREUS_E_UNSUPPORTED);
+    assert_int_equal(crs_client_target_find("ftp://127.0.0.1:1", &t, NULL), CEREUS_E_UNSUPPORTED);
 }
 
 TEST_MAIN(cmocka_unit_test(url_is_taken_apart), cmocka_unit_test(url_that_makes_no_sense_is_refused))

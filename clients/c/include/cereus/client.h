@@ -31,13 +31,13 @@ typedef struct cereus_client cereus_client;
  *    IDLE ───▶ CONNECTING ───▶ HANDSHAKING ───▶ CONNECTED        CLOSED and KICKED: connect() starts again.
  *                  ▲  │             │               │            BACKOFF only if options.reconnect; without it a
  *            timer │  ▼             ▼               ▼            network failure leads to CLOSED. A server that refuses
- *                BACKOFF ◀──── network failure, silence          the handshake or breaks the protocol always leads to
- *                                                                CLOSED, a kick always to KICKED.
+ *                BACKOFF ◀──── network failure, silence          the handshake, breaks the protocol or has a certificate
+ *                                                                that does not do always leads to CLOSED, a kick to KICKED.
  */
 /* X(name, text) */
 #define CEREUS_CLIENT_STATE_TABLE(X)                                    \
     X(IDLE, "idle")                                                     \
-    X(CONNECTING, "connecting")   /* TCP, then the WebSocket upgrade */ \
+    X(CONNECTING, "connecting")   /* TCP, TLS, the WebSocket upgrade */ \
     X(HANDSHAKING, "handshaking") /* waits for the server's answer */   \
     X(CONNECTED, "connected")                                           \
     X(BACKOFF, "backoff") /* waits before it connects again */          \
@@ -97,6 +97,12 @@ typedef struct cereus_client_options {
     size_t body_max;             /* bytes of one body once inflated, more ends the connection; 0: 16 MiB */
     bool compress;               /* deflate outgoing bodies when that makes them shorter */
 
+    /* tls:// and wss://: the server's certificate must be one of an authority that is trusted, and for its name */
+    const char *ca_file; /* PEM, the certificates to trust [the system's] */
+    const char
+        *server_name; /* for example when the URL has an address that the program has looked up [the URL's host] */
+    bool insecure;    /* check neither: for tests. Anybody on the way can read and change everything */
+
     bool reconnect;               /* connect again after network failures */
     uint32_t reconnect_base_ms;   /* n-th wait: random in 0..base * 2^n; 0: 500 */
     uint32_t reconnect_max_ms;    /* and never longer than this; 0: 30000 */
@@ -141,10 +147,11 @@ CEREUS_API cereus_client *cereus_client_free(cereus_client *client);
  * long as the system's resolver takes; the addresses found serve all reconnects too. Programs that must not block look
  * the name up themselves and pass the address. Up to 8 addresses are tried in turn.
  *
- * @param url  "tcp://HOST:PORT" or "ws://HOST[:PORT][/PATH]"; IPv6 addresses in brackets
- * @return CEREUS_OK: under way, on_state tells the rest; CEREUS_E_INVALID: url; CEREUS_E_UNSUPPORTED: tls, wss or
- * another scheme; CEREUS_E_NOT_FOUND: no such host; CEREUS_E_STATE: connected or connecting already; CEREUS_E_NOMEM.
- *         After a failure the state is what it was.
+ * @param url  "tcp://HOST:PORT", "ws://HOST[:PORT][/PATH]", or within TLS "tls://" and "wss://" likewise; IPv6 addresses
+ *             in brackets. The first with TLS loads OpenSSL 3 and reads ca_file, which blocks a moment, too
+ * @return CEREUS_OK: under way, on_state tells the rest; CEREUS_E_INVALID: url or ca_file; CEREUS_E_UNSUPPORTED: another
+ *         scheme, or TLS without OpenSSL on this machine; CEREUS_E_NOT_FOUND: no such host; CEREUS_E_STATE: connected or
+ *         connecting already; CEREUS_E_NOMEM. After a failure the state is what it was.
  */
 CEREUS_API cereus_status cereus_client_connect(cereus_client *client, const char *url, cereus_error *err);
 
