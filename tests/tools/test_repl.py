@@ -22,6 +22,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import cereus_wire as wire  # noqa: E402
 
 TOOL = SERVER = TYPED = None
+CERTIFICATES = os.environ['CEREUS_TEST_TLS']
 PATIENCE_S = 30
 SETTINGS = {'server_type': 'connector', 'service': 'test', 'serializer': 'json', 'data_compression': True,
             'dictionary': {'test.echo': 1, 'onpush': 300}, 'heartbeat_s': 30, 'dispatch': 1,
@@ -35,12 +36,14 @@ class Repl(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = subprocess.Popen([SERVER, '--settings', json.dumps(SETTINGS), '--tcp', '127.0.0.1:0', '--ws',
-                                       '127.0.0.1:0'], stdout=subprocess.PIPE, text=True)
+                                       '127.0.0.1:0', '--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert',
+                                       os.path.join(CERTIFICATES, 'server.crt'), '--key',
+                                       os.path.join(CERTIFICATES, 'server.key')], stdout=subprocess.PIPE, text=True)
         for line in cls.server.stdout:
-            found = dict(re.findall(r'(tcp|ws)=(\S+)', line))
+            found = dict(re.findall(r'\b(tcp|ws|tls|wss)=(\S+)', line))
             if line.startswith('READY'):
                 break
-        cls.tcp, cls.ws = found['tcp'], found['ws']
+        cls.tcp, cls.ws, cls.tls, cls.wss = found['tcp'], found['ws'], found['tls'], found['wss']
 
     @classmethod
     def tearDownClass(cls):
@@ -48,12 +51,12 @@ class Repl(unittest.TestCase):
         cls.server.wait(PATIENCE_S)
         cls.server.stdout.close()
 
-    def from_file(self, text, *args):
+    def from_file(self, text, *args, env=None):
         with tempfile.NamedTemporaryFile('w') as f:
             f.write(text)
             f.flush()
             done = subprocess.run([TOOL, 'repl', '-f', f.name, *args], capture_output=True, text=True,
-                                  timeout=PATIENCE_S, stdin=subprocess.DEVNULL)
+                                  timeout=PATIENCE_S, stdin=subprocess.DEVNULL, env=env)
         self.assertEqual(done.stderr, '')
         return done.returncode, done.stdout
 
@@ -66,7 +69,7 @@ class Repl(unittest.TestCase):
         return 'connected to %s, serializer json, heartbeat 30 s\n' % url
 
     def test_a_file_runs_to_its_end(self):
-        for url in ('tcp://' + self.tcp, 'ws://' + self.ws):
+        for url in ('tcp://' + self.tcp, 'ws://' + self.ws, 'tls://' + self.tls, 'wss://' + self.wss):
             self.assertEqual(
                 self.from_file('# comments and empty lines are fine\n\n'
                                'connect %s\n'
@@ -80,9 +83,29 @@ class Repl(unittest.TestCase):
                                       'sv-> \n'
                                       'sv-> %s\n' % ('x' * 5000)))
 
-    def test_an_address_alone_is_tried_as_websocket_then_as_tcp(self):
+    def test_an_address_alone_is_tried_as_wss_ws_tls_and_tcp(self):
         self.assertEqual(self.from_file('connect %s\nexit\nnonsense\n' % self.ws), (0, self.hello('ws://' + self.ws)))
         self.assertEqual(self.from_file('connect %s\n' % self.tcp), (0, self.hello('tcp://' + self.tcp)))
+        self.assertEqual(self.from_file('connect %s\n' % self.tls), (0, self.hello('tls://' + self.tls)))
+        self.assertEqual(self.from_file('connect %s\n' % self.wss), (0, self.hello('wss://' + self.wss)))
+
+    def test_certificates_are_checked_when_that_is_asked_for(self):
+        trusting = {**os.environ, 'SSL_CERT_FILE': os.path.join(CERTIFICATES, 'server.crt')}
+        for scheme, address in (('wss', self.wss), ('tls', self.tls)):
+            for text in ('connect %s://%s\n' % (scheme, address), 'connect %s\n' % address):
+                code, out = self.from_file(text, '--verify')
+                self.assertEqual(code, 1)
+                self.assertRegex(out, '^cannot connect: 127.0.0.1 port .*: TLS: the certificate is not accepted: '
+                                      'self-signed certificate; is the right CA configured\\?\n$')
+                self.assertEqual(self.from_file(text, '-v', env=trusting),
+                                 (0, self.hello('%s://%s' % (scheme, address))))
+        # and are not led around: an address alone is not tried without TLS then
+        for address in (self.ws, self.tcp):
+            code, out = self.from_file('connect %s\n' % address, '--verify')
+            self.assertEqual(code, 1)
+            self.assertRegex(out, '^cannot connect: .*: TLS: the peer ')
+            self.assertNotIn('connected to', out)
+        self.assertEqual(self.from_file('connect tcp://%s\n' % self.tcp, '-v'), (0, self.hello('tcp://' + self.tcp)))
 
     def test_a_file_stops_at_the_first_error(self):
         connect = 'connect tcp://%s\n' % self.tcp
@@ -106,7 +129,7 @@ class Repl(unittest.TestCase):
         self.assertEqual(self.from_file('disconnect\n'), (1, 'not connected\n'))
         self.assertEqual(self.from_file('connect nowhere\n')[0], 1)
         self.assertEqual(self.from_file('connect ftp://127.0.0.1:1\n'),
-                         (1, 'cannot connect: url ftp://127.0.0.1:1: only tcp:// and ws:// are supported\n'))
+                         (1, 'cannot connect: url ftp://127.0.0.1:1: does not begin with tcp://, tls://, ws:// or wss://\n'))
         self.assertEqual(self.from_file('connect 127.0.0.1:1\n'),
                          (1, 'cannot connect: cannot connect to 127.0.0.1 port 1: Connection refused\n'))
 

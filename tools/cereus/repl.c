@@ -36,6 +36,12 @@ enum {
 
 #define PROMPT ">>> "
 
+/* What an address alone may be, in the order in which Pitaya's client tries. */
+static const struct {
+    const char *begin;
+    bool tls;
+} schemes[] = {{"wss://", true}, {"ws://", false}, {"tls://", true}, {"tcp://", false}};
+
 /* What sethandshake changes. Owned strings, NULL: the default. */
 typedef struct hello {
     char *platform, *lib_version, *build_number, *version, *user;
@@ -58,12 +64,14 @@ typedef struct repl {
     crs_edit edit;
     bool editing; /* the terminal hands over keys */
     hello hello;
-    char *address;          /* HOST:PORT whose tcp:// is to be tried when ws:// has failed; NULL: it is not */
+    char *address;          /* HOST:PORT that is tried with one scheme after the other; NULL: connect named a URL */
+    size_t scheme;          /* the one being tried with it */
     char *url;              /* the one being connected to */
     size_t waiting;         /* requests without an answer */
     uint64_t wait_until_ms; /* `wait`; 0: not waiting */
     bool connecting;
     bool pretty, hex;
+    bool verify;    /* the server's certificate; else any will do */
     bool by_hand;   /* a person types */
     bool from_file; /* -f */
     bool prompt_shown;
@@ -321,6 +329,29 @@ static void on_kick(cereus_client *c, void *user)
     say(user, "kicked");
 }
 
+/* Try the address with the next scheme. Returns false when there is none, or it cannot even begin: then @p err is new. */
+static bool try_scheme(repl *r, cereus_error *err)
+{
+    while (r->scheme < CEREUS_COUNT(schemes)) {
+        const char *begin = schemes[r->scheme].begin;
+        bool tls = schemes[r->scheme++].tls;
+        if (r->verify && !tls) /* a peer that breaks TLS off must not lead around what is to be checked */
+            continue;
+        char *url = crs_malloc(strlen(begin) + strlen(r->address) + 1);
+        if (!url) {
+            snprintf(err->msg, sizeof err->msg, "out of memory");
+            return false;
+        }
+        sprintf(url, "%s%s", begin, r->address);
+        crs_free(r->url);
+        r->url = url;
+        cereus_status st = cereus_client_connect(r->client, url, err);
+        if (st != CEREUS_E_UNSUPPORTED || r->verify) /* without OpenSSL the other schemes are left */
+            return st == CEREUS_OK;
+    }
+    return false;
+}
+
 static void on_state(cereus_client *c, cereus_client_state state, const cereus_error *why, void *user)
 {
     repl *r = user;
@@ -338,25 +369,16 @@ static void on_state(cereus_client *c, cereus_client_state state, const cereus_e
     }
     if (state != CEREUS_CLIENT_CLOSED && state != CEREUS_CLIENT_KICKED)
         return;
-    if (r->connecting && r->address && why->status != CEREUS_E_UNAVAILABLE && why->status != CEREUS_E_FAILED) {
-        /* somebody is there, but is no WebSocket server: a plain TCP listener just closes on the upgrade request */
-        char *url = crs_malloc(strlen(r->address) + 7);
-        if (url) {
-            sprintf(url, "tcp://%s", r->address);
-            crs_free(r->url);
-            r->url = url;
-        }
-        crs_free(r->address);
-        r->address = NULL;
-        cereus_error err;
-        if (url && cereus_client_connect(c, url, &err) == CEREUS_OK)
-            return;
-    }
+    cereus_error err = *why;
+    /* somebody is there, but speaks something else: most servers just close on what they do not understand */
+    if (r->connecting && r->address && why->status != CEREUS_E_UNAVAILABLE && why->status != CEREUS_E_FAILED &&
+        try_scheme(r, &err))
+        return;
     bool was_connecting = r->connecting;
     r->connecting = r->loading = false;
     r->wait_until_ms = 0; /* nothing comes any more */
     if (was_connecting)
-        fail(r, "cannot connect: %s", why->msg);
+        fail(r, "cannot connect: %s", err.msg);
     else if (why->status && state == CEREUS_CLIENT_CLOSED)
         fail(r, "disconnected: %s", why->msg);
     else
@@ -389,7 +411,7 @@ static void run_connect(repl *r, char *rest)
         return;
     }
     if (!*rest) {
-        fail(r, "usage: connect HOST:PORT | tcp://HOST:PORT | ws://HOST:PORT/PATH");
+        fail(r, "usage: connect HOST:PORT | tcp://HOST:PORT | tls://HOST:PORT | ws://HOST:PORT/PATH | wss://HOST/PATH");
         return;
     }
     const cereus_client_options options = {.platform = r->hello.platform ? r->hello.platform : "repl",
@@ -397,7 +419,8 @@ static void run_connect(repl *r, char *rest)
                                            .client_build_number = r->hello.build_number ? r->hello.build_number : "20",
                                            .client_version = r->hello.version ? r->hello.version : "1.0.0",
                                            .user_json = r->hello.user ? r->hello.user : "{\"client\":\"repl\"}",
-                                           .connect_timeout_ms = CONNECT_TIMEOUT_MS};
+                                           .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+                                           .insecure = !r->verify};
     const cereus_client_callbacks on = {.on_state = on_state, .on_push = on_push, .on_kick = on_kick};
     cereus_error err;
     r->client = cereus_client_free(r->client);
@@ -409,14 +432,14 @@ static void run_connect(repl *r, char *rest)
     crs_free(r->address);
     crs_free(r->url);
     r->address = is_url ? NULL : crs_strdup(rest);
-    r->url = crs_malloc(strlen(rest) + 6);
-    if (!r->url || (!is_url && !r->address)) {
+    r->url = is_url ? crs_strdup(rest) : NULL;
+    if (!r->url && !r->address) {
         fail(r, "out of memory");
         return;
     }
-    sprintf(r->url, "%s%s", is_url ? "" : "ws://", rest);
     r->connecting = true;
-    if (cereus_client_connect(r->client, r->url, &err)) {
+    r->scheme = 0;
+    if (is_url ? cereus_client_connect(r->client, r->url, &err) != CEREUS_OK : !try_scheme(r, &err)) {
         r->connecting = false;
         fail(r, "cannot connect: %s", err.msg);
     }
@@ -614,7 +637,7 @@ static const struct {
     const char *name, *arguments, *text;
     void (*run)(repl *r, char *rest);
 } commands[] = {
-    {"connect", "HOST:PORT | URL", "connect; without tcp:// or ws:// tries WebSocket, then TCP", run_connect},
+    {"connect", "HOST:PORT | URL", "connect; an address alone is tried as wss, ws, tls, tcp", run_connect},
     {"request", "ROUTE [BODY]", "send a request, show the answer; BODY is the rest of the line", run_request},
     {"notify", "ROUTE [BODY]", "send a notify", run_notify},
     {"sethandshake", "JSON | FIELD VALUE", "what connect says of itself; FIELD is version, platform, buildNumber",
@@ -804,6 +827,8 @@ const char crs_usage_repl[] =
     "                       code 1; `-` is standard input\n"
     "  -d, --docs ROUTE     read the routes from the server's documentation; Tab completes them and the fields of\n"
     "                       bodies, and with a Protobuf server bodies are given and shown as JSON\n"
+    "  -v, --verify         check the certificates of servers, and try an address alone with wss:// and tls:// only;\n"
+    "                       else any certificate will do\n"
     "  -p, --pretty         lay out JSON over several lines\n"
     "  -x, --hex            bodies are given and shown as hex digits\n\n"
     "Commands come from standard input; from a pipe as with -f. `help` lists them. History is kept in\n"
@@ -874,15 +899,19 @@ static void repl_fini(repl *r)
 
 int crs_cmd_repl(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"filename", required_argument, NULL, 'f'}, {"pretty", no_argument, NULL, 'p'}, {"hex", no_argument, NULL, 'x'},
-        {"docs", required_argument, NULL, 'd'},     {"help", no_argument, NULL, 'h'},   {0}};
+    static const struct option options[] = {{"filename", required_argument, NULL, 'f'},
+                                            {"pretty", no_argument, NULL, 'p'},
+                                            {"hex", no_argument, NULL, 'x'},
+                                            {"docs", required_argument, NULL, 'd'},
+                                            {"verify", no_argument, NULL, 'v'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     static repl r; /* static for its size */
     r = (repl){.in = STDIN_FILENO};
     crs_bytes_init(&r.lines, LINE_MAX_LEN);
     const char *file = NULL;
     int option;
-    while ((option = getopt_long(argc, argv, "f:pxd:h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "f:pxd:vh", options, NULL)) != -1) {
         switch (option) {
         case 'f':
             file = optarg;
@@ -895,6 +924,9 @@ int crs_cmd_repl(int argc, char **argv)
             break;
         case 'd':
             r.docs_route = optarg;
+            break;
+        case 'v':
+            r.verify = true;
             break;
         case 'h':
             return usage(stdout);
