@@ -4,8 +4,9 @@ tests/vectors/client, compared by the rules of the README there. Which outcome o
 this server has chosen stands in the table of tests/vectors/README.md, and that one is required.
 
     replay.py --server PATH [--vectors DIR] [--only tcp,bytes,ws,upgrade,transcripts,poison] [--filter REGEX] [-v]
-              [--server-arg ARG]...
+              [--server-arg ARG]... [--cluster PATH --engines local|nats]
 
+With --cluster it is the vectors of the configuration `cluster`, and no others, against what that command puts together.
 One line and the two outcomes for each failure, then the count and the reasons of what was skipped. A server that exits
 with 3 says that it does not know that setting; the vectors that need it are skipped.
 """
@@ -24,6 +25,7 @@ import traceback
 import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import cereus_engines as engines  # noqa: E402
 import cereus_wire as wire  # noqa: E402
 
 EXCHANGES = ['handshake', 'state', 'framing', 'requests_json', 'requests_json_z', 'requests_pb', 'dictionary', 'sizes',
@@ -43,12 +45,14 @@ class Vectors:
     def __init__(self, root):
         self.root = root
         self.configs = self.load('configs')
-        self.choices = {}
-        row = re.compile(r'^\| `([^`]+)` \| (recorded|better|either|skip) \|')
+        self.choices, self.local = {}, set()
+        row = re.compile(r'^\| `([^`]+)` \| (recorded|better|either|skip|local) \|')
         with open(os.path.join(root, '..', 'README.md')) as f:
             for line in f:
                 m = row.match(line)
-                if m:
+                if m and m.group(2) == 'local':
+                    self.local.add(m.group(1))
+                elif m:
                     self.choices[m.group(1)] = m.group(2)
 
     def load(self, name):
@@ -331,15 +335,34 @@ def better_judge(vector, settings, conn_address):
     return judge
 
 
+def local_judge(got, closed):
+    """The local engines have words of their own for a server that is listed and dead."""
+    after_is('open', closed)
+    one_error(got, 1, ['PIT-500'])
+
+
+local_judge.text = 'an error PIT-500'
+
+
 # -- servers, one a configuration --
 
 class Pool:
-    def __init__(self, command, vectors, server_args):
+    def __init__(self, command, vectors, server_args, cluster=None, kind='local'):
         self.command, self.vectors, self.server_args = command, vectors, server_args
+        self.cluster, self.kind = cluster, kind
+        self.engines = engines.Engines(kind) if cluster else None
         self.lock = threading.Lock()
         self.servers = {}  # key -> Server, or the reason why there is none
 
+    def start_cluster(self, settings):
+        e = self.engines
+        where = ['--local', e.dir] if self.kind == 'local' else ['--etcd', e.etcd, '--nats', e.nats]
+        return wire.Server([self.cluster, '--server', self.command, '--settings', json.dumps(settings), *where,
+                            *self.server_args], start_s=120)
+
     def start(self, config, transports=('tcp', 'ws')):
+        if self.cluster:
+            return self.start_cluster(self.vectors.settings(config))
         args = [self.command, '--settings', json.dumps(self.vectors.settings(config))]
         for t in transports:
             args += ['--' + t, '127.0.0.1:0']
@@ -371,6 +394,8 @@ class Pool:
                 problem = server.stop()
                 if problem:
                     wrong.append('server %s %s' % (key, problem))
+        if self.engines:
+            self.engines.stop()
         return wrong
 
 
@@ -433,6 +458,8 @@ def run_exchange(pool, vectors, key, vector, mode):
         if vector['prelude'] == 'handshake':
             conn.handshake()
         judges = [recorded_judge(vector)] if choice in ('recorded', 'either') else []
+        if pool.cluster and pool.kind == 'local' and key in vectors.local:
+            judges = [local_judge]
         if choice in ('better', 'either') and vector.get('compat'):
             judges.append(better_judge(vector, settings, '%s:%d' % conn.sock.getsockname()[:2]))
 
@@ -633,14 +660,14 @@ def run_transcript(pool, vectors, key, vector, fresh):
 
 # -- all of it --
 
-def plan(vectors, modes, pattern):
+def plan(vectors, modes, pattern, cluster):
     """(key, mode, function of the pool) of everything to run."""
-    def wanted(key):
-        return not pattern or pattern.search(key)
+    def wanted(key, vector):
+        return (not pattern or pattern.search(key)) and (vector['config'] == 'cluster') == cluster
     for file in EXCHANGES:
         for v in vectors.each(file):
             key = '%s/%s' % (file, v['name'])
-            if not wanted(key):
+            if not wanted(key, v):
                 continue
             # What keeps state under a fixed name (a uid) must not meet itself: one after the other.
             todo = []
@@ -655,13 +682,13 @@ def plan(vectors, modes, pattern):
     if 'upgrade' in modes:
         for v in vectors.each('websocket'):
             key = 'websocket/' + v['name']
-            if wanted(key):
+            if wanted(key, v):
                 yield key, ['upgrade'], functools.partial(run_exchange, vectors=vectors, key=key, vector=v)
     for mode, file in (('transcripts', 'transcripts'), ('poison', 'poison')):
         if mode in modes:
             for v in vectors.each(file):
                 key = '%s/%s' % (file, v['name'])
-                if wanted(key):
+                if wanted(key, v):
                     f = functools.partial(run_transcript, vectors=vectors, key=key, vector=v, fresh=file == 'poison')
                     yield key, [mode], lambda pool, mode, f=f: f(pool)
 
@@ -675,13 +702,15 @@ def main():
     parser.add_argument('--filter', help='regular expression on file/name')
     parser.add_argument('--jobs', type=int, default=48, help='vectors at once')
     parser.add_argument('--server-arg', action='append', default=[], help='handed to every server')
+    parser.add_argument('--cluster', help='the command that puts the cluster together')
+    parser.add_argument('--engines', choices=['local', 'nats'], default='local', help='what its servers meet through')
     parser.add_argument('-v', '--verbose', action='store_true')
     args = parser.parse_args()
     modes = args.only.split(',')
     if set(modes) - set(MODES):
         parser.error('--only takes %s' % ', '.join(MODES))
     vectors = Vectors(args.vectors)
-    pool = Pool(args.server, vectors, args.server_arg)
+    pool = Pool(args.server, vectors, args.server_arg, args.cluster, args.engines)
     results = []
 
     def run(key, todo, function):
@@ -695,7 +724,7 @@ def main():
             out.append(Result(key, mode, verdict, text))
         return out
 
-    jobs = list(plan(vectors, modes, args.filter and re.compile(args.filter)))
+    jobs = list(plan(vectors, modes, args.filter and re.compile(args.filter), bool(args.cluster)))
     # The big ones first, alone with the slow transcripts: they take longest.
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as executor:

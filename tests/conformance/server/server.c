@@ -2,10 +2,11 @@
  * "Test application"), on the public interface only.
  *
  *     server --settings JSON [--tcp HOST:PORT] [--ws HOST:PORT] [--home session|one] [--loops N] [--set KEY=VALUE]...
+ *            [--backend yes]
  *
  * JSON is one entry of tests/vectors/client/configs.json. When all listeners accept it prints `READY tcp=HOST:PORT
- * ws=HOST:PORT`, those asked for, and it ends on SIGTERM with 0. Settings of things that are not here yet end it
- * with 3.
+ * ws=HOST:PORT`, those asked for, and it ends on SIGTERM with 0. With `"cluster": true` it is one server of a cluster, which
+ * tests/conformance/cluster puts together; with --backend it is a server behind frontends.
  *
  * Beside `test` there is a service `probe` for the tests that look for leaks.
  */
@@ -21,7 +22,7 @@
 
 #include "test.pb-c.h"
 
-enum { EXIT_USAGE = 2, EXIT_NOT_HERE_YET = 3 };
+enum { EXIT_USAGE = 2 };
 
 /* -- small helpers -- */
 
@@ -626,6 +627,7 @@ typedef struct arguments {
     const char *key;
     const char *home;
     const char *loops;
+    bool backend;
     int argc;
     char **argv; /* where every --set is found again */
 } arguments;
@@ -662,6 +664,8 @@ static int parse_arguments(int argc, char **argv, arguments *args)
             args->cert = value;
         else if (!strcmp(name, "--key"))
             args->key = value;
+        else if (!strcmp(name, "--backend"))
+            args->backend = !strcmp(value, "yes");
         else if (strcmp(name, "--set") != 0)
             return complain(EXIT_USAGE, "unknown flag", name);
     }
@@ -669,13 +673,6 @@ static int parse_arguments(int argc, char **argv, arguments *args)
         return complain(EXIT_USAGE, "--settings JSON is missing", "");
     if (strcmp(args->home, "session") != 0 && strcmp(args->home, "one") != 0)
         return complain(EXIT_USAGE, "--home is session or one, not", args->home);
-    return 0;
-}
-
-static int refuse_what_is_missing(const json_t *settings)
-{
-    if (json_is_true(json_object_get(settings, "cluster")))
-        return complain(EXIT_NOT_HERE_YET, "clusters are not here yet", "");
     return 0;
 }
 
@@ -752,8 +749,11 @@ static cereus_status register_services(cereus_app *app, const json_t *settings, 
     bool overlap = json_integer_value(json_object_get(settings, "dispatch")) > 1;
     cereus_method methods[CEREUS_COUNT(test_methods)];
     memcpy(methods, test_methods, sizeof methods);
-    for (size_t i = 0; overlap && i < CEREUS_COUNT(methods); i++)
-        methods[i].flags |= CEREUS_CONCURRENT;
+    for (size_t i = 0; i < CEREUS_COUNT(methods); i++) {
+        methods[i].flags |= overlap ? CEREUS_CONCURRENT : 0;
+        if (args->backend && !strcmp(methods[i].name, "err"))
+            methods[i].raw = test_errmeta; /* so it was when the cluster was recorded */
+    }
     CEREUS_TRY(cereus_app_register(app, "test", methods, CEREUS_COUNT(methods), &options, err));
     CEREUS_TRY(cereus_app_register(app, "probe", probe_methods, CEREUS_COUNT(probe_methods), &options, err));
 
@@ -814,7 +814,9 @@ static int serve(const json_t *settings, const arguments *args)
 {
     block_signals();
     const char *type = json_string_value(json_object_get(settings, "server_type"));
-    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = type, .frontend = true});
+    bool cluster = json_is_true(json_object_get(settings, "cluster"));
+    cereus_app *app =
+        cereus_app_new(&(cereus_app_options){.type = type, .frontend = !args->backend, .cluster = cluster});
     if (!app)
         return complain(EXIT_FAILURE, "out of memory", "");
     cereus_error err = {0};
@@ -839,9 +841,7 @@ int main(int argc, char **argv)
     json_t *settings = json_loads(args.settings, 0, &where);
     if (!settings)
         return complain(EXIT_USAGE, "--settings is not JSON", where.text);
-    code = refuse_what_is_missing(settings);
-    if (!code)
-        code = serve(settings, &args);
+    code = serve(settings, &args);
     json_decref(settings);
     return code;
 }

@@ -1,0 +1,197 @@
+"""What servers of a cluster meet through, for the Python tests: etcd and NATS of the test's own on free ports, or a run
+directory of the local engines. And servers that are listed but only seem to be there.
+"""
+import base64
+import fcntl
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+
+START_S = 60
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+class Etcd:
+    """etcd with an empty store. address: HOST:PORT."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='cereus-etcd-')
+        self.proc = None
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self):
+        for _ in range(10):  # somebody else may take a port that was free a moment ago
+            client, peer = free_port(), free_port()
+            self.address = '127.0.0.1:%d' % client
+            urls = ['http://127.0.0.1:%d' % p for p in (client, peer)]
+            with open(os.path.join(self.dir, 'log'), 'ab') as log:
+                self.proc = subprocess.Popen(
+                    ['etcd', '--name', 'test', '--data-dir', os.path.join(self.dir, 'data'), '--unsafe-no-fsync',
+                     '--listen-client-urls', urls[0], '--advertise-client-urls', urls[0], '--listen-peer-urls', urls[1],
+                     '--initial-advertise-peer-urls', urls[1], '--initial-cluster', 'test=' + urls[1]],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            deadline = time.monotonic() + START_S
+            while self.proc.poll() is None and time.monotonic() < deadline:
+                try:
+                    with urllib.request.urlopen('http://%s/health' % self.address, timeout=5) as answer:
+                        if b'true' in answer.read():
+                            return
+                except OSError:
+                    pass
+                time.sleep(0.02)
+            self.proc.kill()
+            self.proc.wait()
+            shutil.rmtree(os.path.join(self.dir, 'data'), ignore_errors=True)
+        with open(os.path.join(self.dir, 'log'), errors='replace') as log:
+            raise RuntimeError('etcd did not start: ' + log.read()[-2000:])
+
+    def stop(self):
+        if self.proc and self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Nats:
+    """nats-server. url: nats://HOST:PORT."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='cereus-nats-')
+        log = os.path.join(self.dir, 'log')
+        self.proc = subprocess.Popen(
+            ['nats-server', '--addr', '127.0.0.1', '--port', '-1', '--ports_file_dir', self.dir, '--log', log],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ports = os.path.join(self.dir, 'nats-server_%d.ports' % self.proc.pid)
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                with open(ports) as f:
+                    self.url = json.load(f)['nats'][0]
+                return
+            except (OSError, ValueError):
+                if self.proc.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise RuntimeError('nats-server did not start') from None
+            time.sleep(0.01)
+
+    def stop(self):
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Engines:
+    """Engines of a test's own: kind 'local', or 'nats' for etcd and NATS."""
+
+    def __init__(self, kind):
+        self.kind, self.parts, self.dir = kind, [], None
+        if kind == 'local':
+            self.dir = tempfile.mkdtemp(prefix='cereus-run-')
+        else:
+            self.parts.append(Etcd())
+            try:
+                self.parts.append(Nats())
+            except BaseException:
+                self.stop()
+                raise
+            self.etcd, self.nats = self.parts[0].address, self.parts[1].url
+
+    def stop(self):
+        for part in self.parts:
+            part.stop()
+        if self.dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+# -- listed, but not there --
+
+def server_value(type_, id_):
+    return json.dumps({'id': id_, 'type': type_, 'metadata': {}, 'frontend': False, 'hostname': 'nowhere'},
+                      separators=(',', ':')).encode()
+
+
+class LocalFake:
+    """A server of the local engines. mute: takes connections and never says a word; without: nobody listens."""
+
+    def __init__(self, directory, type_, id_, mute):
+        self.path = os.path.join(directory, id_)
+        self.file = open(self.path + '.json', 'w+b')
+        lock = struct.pack('hhqqi4x', fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock
+        fcntl.fcntl(self.file, fcntl.F_OFD_SETLK, lock)
+        self.sock = None
+        if mute:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.bind(self.path + '.sock')
+            self.sock.listen(64)
+        self.file.write(server_value(type_, id_))
+        self.file.flush()
+
+    def stop(self):
+        if self.sock:
+            self.sock.close()
+            os.unlink(self.path + '.sock')
+        os.unlink(self.path + '.json')
+        self.file.close()
+
+
+class EtcdFake:
+    """The same in etcd, and on NATS when it is mute."""
+
+    def __init__(self, etcd, nats, prefix, type_, id_, mute):
+        self.etcd = etcd
+        self.key = '%sservers/%s/%s' % (prefix, type_, id_)
+        self.sock = None
+        if mute:
+            host, port = nats.split('://', 1)[1].rsplit(':', 1)
+            self.sock = socket.create_connection((host, int(port)), 20)
+            self.sock.sendall(b'CONNECT {"verbose":false}\r\nSUB pitaya/servers/%s/%s 1\r\nPING\r\n'
+                              % (type_.encode(), id_.encode()))
+            heard = b''
+            while b'PONG' not in heard:  # the subscription is there then
+                more = self.sock.recv(4096)
+                if not more:
+                    raise RuntimeError('NATS closed the connection: %r' % heard)
+                heard += more
+            self.sock.settimeout(None)
+            threading.Thread(target=self.stay, daemon=True).start()
+        self.ask('put', {'key': base64.b64encode(self.key.encode()).decode(),
+                         'value': base64.b64encode(server_value(type_, id_)).decode()})
+
+    def stay(self):
+        """Answer pings, and nothing else."""
+        try:
+            while data := self.sock.recv(65536):
+                if b'PING\r\n' in data:
+                    self.sock.sendall(b'PONG\r\n')
+        except OSError:
+            pass  # it was closed
+
+    def ask(self, what, question):
+        request = urllib.request.Request('http://%s/v3/kv/%s' % (self.etcd, what), json.dumps(question).encode())
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.read()
+
+    def stop(self):
+        if self.sock:
+            self.sock.close()
+        try:
+            self.ask('deleterange', {'key': base64.b64encode(self.key.encode()).decode()})
+        except OSError:
+            pass  # etcd has gone before
