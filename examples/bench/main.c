@@ -159,9 +159,17 @@ static const char *mode_of(int argc, char **argv)
 int main(int argc, char **argv)
 {
     static const struct option flags[] = {
-        {"port", 1, NULL, 'p'}, {"ws-port", 1, NULL, 'w'}, {"serializer", 1, NULL, 's'}, {"compress", 1, NULL, 'c'},
-        {"mode", 1, NULL, 'm'}, {"loops", 1, NULL, 'l'},   {"set", 1, NULL, 'x'},        {"rpc", 1, NULL, 'r'},
-        {"etcd", 1, NULL, 'e'}, {"nats", 1, NULL, 'n'},    {0},
+        {"port", 1, NULL, 'p'},
+        {"ws-port", 1, NULL, 'w'},
+        {"serializer", 1, NULL, 's'},
+        {"compress", 1, NULL, 'c'},
+        {"mode", 1, NULL, 'm'},
+        {"loops", 1, NULL, 'l'},
+        {"set", 1, NULL, 'x'},
+        {"rpc", 1, NULL, 'r'},
+        {"etcd", 1, NULL, 'e'},
+        {"nats", 1, NULL, 'n'},
+        {0},
     };
     cereus_error err = {0};
     const char *mode = mode_of(argc, argv);

@@ -1,6 +1,7 @@
 /* cereus/group.h: named sets of user ids, independent of sessions and loops: rooms, guilds, parties. Kept in memory,
- * one table per app. Closing a session does not remove its uid from groups: do that in a close callback. Calls fail
- * with the literal texts of Pitaya kept in the ctx. Thread: fiber, any loop. None of them yields.
+ * one table per app: in a cluster the groups are this server's own, while their members may be connected to any frontend.
+ * Closing a session does not remove its uid from groups: do that in a close callback. Calls fail with the literal texts of
+ * Pitaya kept in the ctx. Thread: fiber, any loop. None of them yields.
  */
 #ifndef CEREUS_GROUP_H
 #define CEREUS_GROUP_H
@@ -37,10 +38,12 @@ CEREUS_API cereus_status cereus_group_members(cereus_ctx *ctx, const char *group
 CEREUS_API cereus_status cereus_group_count(cereus_ctx *ctx, const char *group, size_t *ret_count);
 
 /**
- * Push to all members: serialised, compressed and framed once, shared by all receivers.
- * @param frontend_type  the type of server the members are connected to; NULL: this one
- * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_FAILED: some members have no session here ("failed
- * to push message to users, check array with failed uids"; the others got it); CEREUS_E_INVALID, CEREUS_E_TOO_LONG
+ * Push to all members: serialised, compressed and framed once for those of this server, shared by all receivers; in a
+ * cluster one message, with all the others in it, goes to each other frontend.
+ * @param frontend_type  the type of server the members are connected to; NULL: this one, which must be a frontend then
+ * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_FAILED: some members could not be sent to ("failed
+ * to push message to users, check array with failed uids"; the others got it). Alone, those without a session here are
+ * among these; in a cluster nobody can tell. CEREUS_E_INVALID, CEREUS_E_TOO_LONG
  */
 CEREUS_API cereus_status cereus_group_broadcast(cereus_ctx *ctx, const char *frontend_type, const char *group,
                                                 const char *route, cereus_value value);

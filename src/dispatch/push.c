@@ -151,6 +151,9 @@ static bool no_frontend_type(const cereus_ctx *ctx, const char *frontend_type)
     return core->cluster && !core->is_frontend && !(frontend_type && *frontend_type);
 }
 
+static const char need_frontend_type[] =
+    "for using SendPushToUsers from a backend server you have to specify a valid frontendType";
+
 static cereus_status refuse_all(cereus_ctx *ctx, const char *const *uids, size_t count, const char **ret_failed,
                                 size_t *ret_failed_count)
 {
@@ -158,8 +161,45 @@ static cereus_status refuse_all(cereus_ctx *ctx, const char *const *uids, size_t
         ret_failed[i] = uids[i];
     if (ret_failed_count)
         *ret_failed_count = count;
-    return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000",
-                         "for using SendPushToUsers from a backend server you have to specify a valid frontendType");
+    return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000", need_frontend_type);
+}
+
+static size_t count_true(const bool *flags, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        n += flags[i];
+    return n;
+}
+
+cereus_status crs_push_to_users(cereus_ctx *ctx, const char *frontend_type, cereus_slice route,
+                                const cereus_value *value, const char *const *uids, const cereus_session_id *ids,
+                                size_t count, bool *failed)
+{
+    crs_dispatch *d = ctx->dispatch;
+    cereus_slice body;
+    memset(failed, true, count);
+    CEREUS_TRY(crs_push_body(ctx, value, &body));
+    if (no_frontend_type(ctx, frontend_type))
+        return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000", need_frontend_type);
+    bool here = !d->core->cluster; /* alone, what is wrong with the push is told even if nobody is there to get it */
+    if (our_type(ctx, frontend_type)) {
+        for (size_t i = 0; !here && i < count; i++)
+            here = ids[i] != 0;
+    }
+    size_t failed_count = count;
+    if (here) {
+        crs_frame frame;
+        cereus_status st = crs_frontend_make_push(d->frontend, route, body, &frame);
+        if (st)
+            return crs_ctx_error(ctx, st, cereus_status_code(st), cereus_status_text(st));
+        if (our_type(ctx, frontend_type))
+            failed_count = crs_push_to_many(ctx, &frame, ids, count, failed);
+        crs_buf_unref(frame.buf);
+    }
+    if (failed_count && d->core->cluster)
+        failed_count = push_elsewhere(ctx, frontend_type, route, body, uids, failed, count);
+    return users_failed(ctx, failed_count, "failed to push message to users, check array with failed uids");
 }
 
 cereus_status cereus_push_to_users(cereus_ctx *ctx, const char *route, cereus_value value, const char *const *uids,
@@ -167,34 +207,20 @@ cereus_status cereus_push_to_users(cereus_ctx *ctx, const char *route, cereus_va
                                    size_t *ret_failed_count)
 {
     crs_dispatch *d = ctx->dispatch;
-    cereus_slice body;
     bool *failed = crs_arena_zalloc(ctx->arena, uid_count * sizeof *failed + 1);
     cereus_session_id *ids = crs_arena_alloc(ctx->arena, uid_count * sizeof *ids + 1);
     if (!failed || !ids)
         return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
-    CEREUS_TRY(crs_push_body(ctx, &value, &body));
-    if (no_frontend_type(ctx, frontend_type))
-        return refuse_all(ctx, uids, uid_count, ret_failed, ret_failed_count);
-    bool ours = our_type(ctx, frontend_type);
-    size_t here = 0;
-    for (size_t i = 0; i < uid_count; i++) {
-        ids[i] = ours ? crs_uid_find(d->core->uids, cereus_slice_str(uids[i])) : 0;
-        here += ids[i] != 0;
-    }
-    size_t failed_count = uid_count;
-    memset(failed, true, uid_count);
-    if (here || !d->core->cluster) {
-        crs_frame frame;
-        CEREUS_TRY(crs_frontend_make_push(d->frontend, cereus_slice_str(route), body, &frame));
-        failed_count = crs_push_to_many(ctx, &frame, ids, uid_count, failed);
-        crs_buf_unref(frame.buf);
-    }
-    if (failed_count && d->core->cluster)
-        failed_count = push_elsewhere(ctx, frontend_type, cereus_slice_str(route), body, uids, failed, uid_count);
+    for (size_t i = 0; i < uid_count; i++)
+        ids[i] = crs_uid_find(d->core->uids, cereus_slice_str(uids[i]));
+    cereus_status st =
+        crs_push_to_users(ctx, frontend_type, cereus_slice_str(route), &value, uids, ids, uid_count, failed);
+    if (st && st != CEREUS_E_FAILED)
+        return st;
     report_failed(uids, failed, uid_count, ret_failed);
     if (ret_failed_count)
-        *ret_failed_count = failed_count;
-    return users_failed(ctx, failed_count, "failed to push message to users, check array with failed uids");
+        *ret_failed_count = count_true(failed, uid_count);
+    return st;
 }
 
 cereus_status cereus_kick_users(cereus_ctx *ctx, const char *const *uids, size_t uid_count, const char *frontend_type,

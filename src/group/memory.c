@@ -1,5 +1,6 @@
 /* group/memory.c: groups as hash sets of uids. A member remembers the session that its uid was last seen with, so that
- * a broadcast needs no look-up by uid as long as that session lives.
+ * a broadcast needs no look-up by uid as long as that session lives. In a cluster the groups are this server's own, but
+ * their members may be connected anywhere.
  */
 #include "group/group.h"
 
@@ -334,33 +335,24 @@ cereus_status cereus_group_members(cereus_ctx *ctx, const char *name, const char
     return CEREUS_OK;
 }
 
-static cereus_status deliver(cereus_ctx *ctx, const char *frontend_type, const char *route, cereus_value value,
-                             const cereus_session_id *ids, size_t count)
+/** As to any users: behaviour.md 17, a broadcast is SendPushToUsers() with the members. */
+static cereus_status deliver(cereus_ctx *ctx, const char *frontend_type, const char *route, const cereus_value *value,
+                             const char *const *uids, const cereus_session_id *ids, size_t count)
 {
-    crs_dispatch *d = ctx->dispatch;
-    cereus_slice body;
-    crs_frame frame;
-    /* a standalone server has no others: nobody is reached there */
-    bool foreign = frontend_type && *frontend_type && strcmp(frontend_type, d->core->registry.server_type) != 0;
-    CEREUS_TRY(crs_push_body(ctx, &value, &body));
-    cereus_status st = crs_frontend_make_push(d->frontend, cereus_slice_str(route), body, &frame);
-    if (st)
-        return crs_ctx_error(ctx, st, cereus_status_code(st), cereus_status_text(st));
-    size_t failed = foreign ? count : crs_push_to_many(ctx, &frame, ids, count, NULL);
-    crs_buf_unref(frame.buf);
-    if (failed)
-        return crs_ctx_error(ctx, CEREUS_E_FAILED, "PIT-000",
-                             "failed to push message to users, check array with failed uids");
-    return CEREUS_OK;
+    bool *failed = crs_arena_alloc(ctx->arena, count * sizeof *failed + 1);
+    if (!failed)
+        return no_memory(ctx);
+    return crs_push_to_users(ctx, frontend_type, cereus_slice_str(route), value, uids, ids, count, failed);
 }
 
 cereus_status cereus_group_broadcast(cereus_ctx *ctx, const char *frontend_type, const char *name, const char *route,
                                      cereus_value value)
 {
     cereus_session_id *ids;
+    const char **uids = NULL; /* only a cluster asks who they are */
     size_t count;
-    CEREUS_TRY(snapshot(ctx, name, &ids, NULL, &count));
-    return deliver(ctx, frontend_type, route, value, ids, count);
+    CEREUS_TRY(snapshot(ctx, name, &ids, ctx->dispatch->core->cluster ? &uids : NULL, &count));
+    return deliver(ctx, frontend_type, route, &value, uids, ids, count);
 }
 
 cereus_status cereus_group_multicast(cereus_ctx *ctx, const char *frontend_type, const char *name, const char *route,
@@ -373,10 +365,12 @@ cereus_status cereus_group_multicast(cereus_ctx *ctx, const char *frontend_type,
     if (!ids)
         return no_memory(ctx);
     for (size_t i = 0; i < count; i++) {
-        if (pick(ctx, uids[i], user))
-            ids[picked++] = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uids[i]));
+        if (!pick(ctx, uids[i], user))
+            continue;
+        uids[picked] = uids[i];
+        ids[picked++] = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uids[i]));
     }
-    return deliver(ctx, frontend_type, route, value, ids, picked);
+    return deliver(ctx, frontend_type, route, &value, uids, ids, picked);
 }
 
 size_t crs_groups_count(crs_groups *groups)
