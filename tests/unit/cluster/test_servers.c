@@ -110,14 +110,13 @@ static void what_cannot_be_a_server_is_refused(void **state)
 
 static void depths_that_a_fiber_has_no_stack_for_are_refused(void **state)
 {
-    char *text = malloc(60000);
+    static char text[5000];
     size_t len = (size_t)sprintf(text, "{\"id\":\"a\",\"type\":\"b\",\"x\":");
-    memset(text + len, '[', 2000);
-    memset(text + len + 2000, ']', 2000);
-    strcpy(text + len + 4000, "}");
+    for (size_t i = 0; i < 4000; i++)
+        text[len++] = i < 2000 ? '[' : ']';
+    text[len] = '}';
     crs_server *s = NULL;
     assert_int_equal(parse(text, &s), CEREUS_E_MALFORMED);
-    free(text);
 }
 
 static void each_prefix_and_each_changed_byte_is_taken_or_refused(void **state)
