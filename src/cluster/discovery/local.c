@@ -68,34 +68,52 @@ static cereus_status make_dir(const char *dir, cereus_error *err)
     return CEREUS_OK;
 }
 
+/** Remove what a dead server has left at our path. False: it lives. */
+static bool make_way(const local_discovery *l)
+{
+    int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return errno == ENOENT;
+    struct flock lock = whole_file(F_WRLCK);
+    struct stat opened, there;
+    bool dead = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+    if (dead && fstat(fd, &opened) == 0 && stat(l->path, &there) == 0 && opened.st_ino == there.st_ino)
+        unlink(l->path);
+    close(fd);
+    return dead;
+}
+
+/** The file gets its name when it is locked already: one without a lock would be removed as a dead server's. */
 static cereus_status local_claim(crs_discovery *d, cereus_error *err)
 {
     local_discovery *l = local_of(d);
+    char unnamed[sizeof l->path + 16];
     l->fd = l->inotify = -1;
     CEREUS_TRY(make_dir(d->opt.dir, err));
     int n = snprintf(l->path, sizeof l->path, "%s/%s%s", d->opt.dir, d->opt.self->id, suffix);
     if (n < 0 || (size_t)n >= sizeof l->path)
         return crs_fail(err, CEREUS_E_TOO_LONG, "cereus.cluster.dir: %s is too long", d->opt.dir);
-    for (int i = 0; i < CLAIM_TRIES; i++) {
-        l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (l->fd < 0)
-            return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s: %s", l->path, strerror(errno));
-        struct flock lock = whole_file(F_WRLCK);
-        if (fcntl(l->fd, F_OFD_SETLK, &lock) != 0) {
-            close(l->fd);
-            l->fd = -1;
-            return crs_fail(err, CEREUS_E_EXISTS,
-                            "cereus.id: a server with the id \"%s\" runs already on this machine (%s): choose another",
-                            d->opt.self->id, l->path);
-        }
-        struct stat mine, there;
-        if (fstat(l->fd, &mine) == 0 && stat(l->path, &there) == 0 && mine.st_ino == there.st_ino &&
-            ftruncate(l->fd, 0) == 0)
-            return CEREUS_OK;
-        close(l->fd); /* somebody took it for a dead one's before it was locked: once more */
+    snprintf(unnamed, sizeof unnamed, "%s.%d", l->path, (int)gettid());
+    unlink(unnamed); /* of a process that died here and had our number */
+    l->fd = open(unnamed, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct flock lock = whole_file(F_WRLCK);
+    if (l->fd < 0 || fcntl(l->fd, F_OFD_SETLK, &lock) != 0)
+        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s: %s", unnamed, strerror(errno));
+    cereus_status st = CEREUS_OK;
+    for (int i = 0; !st && link(unnamed, l->path) != 0; i++) {
+        if (errno != EEXIST || i == CLAIM_TRIES)
+            st = crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s: %s", l->path, strerror(errno));
+        else if (!make_way(l))
+            st = crs_fail(err, CEREUS_E_EXISTS,
+                          "cereus.id: a server with the id \"%s\" runs already on this machine (%s): choose another",
+                          d->opt.self->id, l->path);
+    }
+    unlink(unnamed);
+    if (st) {
+        close(l->fd);
         l->fd = -1;
     }
-    return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s cannot be locked", l->path);
+    return st;
 }
 
 static cereus_status tell(local_discovery *l, cereus_error *err)

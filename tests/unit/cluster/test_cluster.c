@@ -313,10 +313,22 @@ static void two_servers_with_one_id_are_one_too_many(void **state)
     cereus_test_end(one);
 }
 
+static void servers_may_come_and_go_while_others_look(void **state)
+{
+    cereus_test_app *one = start_room("room-1"), *two = start_room("room-2");
+    for (int i = 0; i < 60; i++) { /* its file must not be taken for a dead one's, by those who see it being made */
+        cereus_test_app *guest = start_room("guest");
+        cereus_test_end(guest);
+    }
+    cereus_test_end(one);
+    cereus_test_end(two);
+}
+
 TEST_MAIN(cmocka_unit_test_setup_teardown(messages_for_another_type_are_forwarded_and_answered, make_dir, remove_dir),
           cmocka_unit_test_setup_teardown(a_backend_does_with_a_session_what_its_frontend_would, make_dir, remove_dir),
           cmocka_unit_test_setup_teardown(remotes_are_called_and_their_errors_come_back, make_dir, remove_dir),
           cmocka_unit_test_setup_teardown(a_bind_elsewhere_ends_the_older_session, make_dir, remove_dir),
           cmocka_unit_test_setup_teardown(messages_of_a_session_keep_their_order_on_the_way, make_dir, remove_dir),
           cmocka_unit_test_setup_teardown(a_server_that_stops_answers_what_it_has_and_leaves, make_dir, remove_dir),
-          cmocka_unit_test_setup_teardown(two_servers_with_one_id_are_one_too_many, make_dir, remove_dir))
+          cmocka_unit_test_setup_teardown(two_servers_with_one_id_are_one_too_many, make_dir, remove_dir),
+          cmocka_unit_test_setup_teardown(servers_may_come_and_go_while_others_look, make_dir, remove_dir))
