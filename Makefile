@@ -3,10 +3,10 @@ BUILD ?= build
 
 .PHONY: demo test bench install format clean build client
 
-demo: ## install what is missing, build, run the chat demo
+demo: ## install what is missing, build, run the chat on a cluster of five servers
 	@scripts/install_deps.sh build
 	@$(MAKE) --no-print-directory build client
-	@exec $(BUILD)/examples/chat
+	@exec scripts/demo.py --build $(BUILD)
 
 test: ## install what is missing, build, run all tests: plain, with ASan and UBSan, with TSan
 	@scripts/install_deps.sh build test

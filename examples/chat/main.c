@@ -130,8 +130,9 @@ static const char *take_flag(int *argc, char **argv, const char *name, const cha
 static void on_started(cereus_app *app, void *user)
 {
     const char *ws = cereus_app_address(app, 0) + strlen("ws://");
-    char url[128];
-    if (!web_start((const char *)user, strrchr(ws, ':') + 1, url, sizeof url)) {
+    char query[32], url[128];
+    snprintf(query, sizeof query, "port=%s", strrchr(ws, ':') + 1);
+    if (!web_start((const char *)user, query, url, sizeof url)) {
         fprintf(stderr, "chat: cannot serve the page at %s: choose another --http HOST:PORT\n", (const char *)user);
         cereus_app_shutdown(app);
         return;

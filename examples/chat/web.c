@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static struct MHD_Daemon *daemon_handle;
-static char page_port[8];
+static char page_query[64];
 
 static const char *type_of(const char *path)
 {
@@ -43,11 +43,11 @@ static enum MHD_Result say(struct MHD_Connection *conn, unsigned code, const cha
     return answer(conn, code, MHD_create_response_from_buffer(strlen(text), (void *)text, MHD_RESPMEM_PERSISTENT));
 }
 
-/** The page itself: "/" brings the port along, so that the page knows where to connect. */
+/** The page itself: "/" brings the query along, so that the page knows where to connect. */
 static enum MHD_Result redirect(struct MHD_Connection *conn)
 {
-    char location[32];
-    snprintf(location, sizeof location, "/?port=%s", page_port);
+    char location[2 + sizeof page_query];
+    snprintf(location, sizeof location, "/?%s", page_query);
     static char nothing[1];
     struct MHD_Response *response = MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
     if (response)
@@ -85,7 +85,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *conn, const
     return answer(conn, MHD_HTTP_OK, response);
 }
 
-bool web_start(const char *address, const char *ws_port, char *url, size_t url_cap)
+bool web_start(const char *address, const char *query, char *url, size_t url_cap)
 {
     char host[64];
     const char *colon = strrchr(address, ':');
@@ -98,7 +98,7 @@ bool web_start(const char *address, const char *ws_port, char *url, size_t url_c
     in.sin_port = htons((uint16_t)atoi(colon + 1));
     if (inet_pton(AF_INET, host, &in.sin_addr) != 1)
         return false;
-    snprintf(page_port, sizeof page_port, "%s", ws_port);
+    snprintf(page_query, sizeof page_query, "%s", query);
     daemon_handle =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, on_request, NULL, MHD_OPTION_SOCK_ADDR,
                          (struct sockaddr *)&in, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);

@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** Serve at @p address, HOST:PORT with 0 for any port. @p ws_port is what the page connects to; @p url gets its address. */
-bool web_start(const char *address, const char *ws_port, char *url, size_t url_cap);
+/** Serve at @p address, HOST:PORT with 0 for any port; @p url gets the page's address. @p query is what the page is told:
+ * `port=` where the game is, `type=` the server type that has the chat, when it is not the one that pages connect to. */
+bool web_start(const char *address, const char *query, char *url, size_t url_cap);
 void web_stop(void);
 
 #endif

@@ -1,48 +1,21 @@
 // The chat example's page in a real Chromium, against the real example server, named by CHAT_SERVER.
-//
-// Needs Chromium (CHROMIUM, or where Debian puts it) and `npm ci` in clients/typescript; says so and skips without.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import * as net from 'node:net';
 import { createInterface } from 'node:readline';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-const binary = process.env.CHAT_SERVER;
-const chromiumPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const require = createRequire(new URL('../../clients/typescript/package.json', import.meta.url));
+import * as chat from './page.mjs';
+import { heard, inState, join, lists, say } from './page.mjs';
 
-function whySkip() {
-    if (!binary) return 'CHAT_SERVER is not set';
-    if (!existsSync(chromiumPath)) return `no Chromium at ${chromiumPath}`;
-    try {
-        require.resolve('playwright-core');
-    } catch {
-        return 'playwright-core is not installed: run npm ci in clients/typescript';
-    }
-    return false;
-}
-
-const skip = whySkip();
+const skip = chat.useBrowser('CHAT_SERVER');
 const timeout = 60_000;
-let browser;
-
-before(async () => {
-    if (skip) return;
-    const { chromium } = require('playwright-core');
-    const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'];
-    const quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync'];
-    browser = await chromium.launch({ executablePath: chromiumPath, args: [...args, ...quiet] });
-});
-
-after(() => browser?.close());
 
 /** Starts the example; `ws` and `http` are HOST:PORT, with port 0 for any. */
 async function startServer(t, { ws = '127.0.0.1:0', http = '127.0.0.1:0' } = {}) {
-    const server = spawn(binary, ['--listen', `ws://${ws}`, '--http', http], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const server = spawn(process.env.CHAT_SERVER, ['--listen', `ws://${ws}`, '--http', http], { stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = once(server, 'exit');
     const kill = async (signal) => {
         server.kill(signal);
@@ -56,41 +29,8 @@ async function startServer(t, { ws = '127.0.0.1:0', http = '127.0.0.1:0' } = {})
     throw new Error('the chat server ended before it was ready');
 }
 
-/** Opens the page in a browser profile of its own; an exception in the page fails the test. */
-async function openPage(t, server) {
-    const complaints = [];
-    const context = await browser.newContext();
-    t.after(() => context.close());
-    const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
-    page.on('pageerror', (error) => complaints.push(String(error)));
-    await page.goto(`http://${server.http}/?port=${server.ws.split(':').at(-1)}`);
-    t.after(() => assert.deepEqual(complaints, []));
-    return page;
-}
-
-async function join(page, name) {
-    await page.getByLabel('Your name').fill(name);
-    await page.getByRole('button', { name: 'Join' }).click();
-    await page.locator('#room').waitFor();
-}
-
-async function say(page, text) {
-    await page.getByLabel('Message', { exact: true }).fill(text);
-    await page.getByRole('button', { name: 'Send' }).click();
-}
-
-const heard = (page, text) => page.locator('.bubble', { hasText: text }).waitFor();
-const inState = (page, state) => page.locator(`body[data-state=${state}]`).waitFor();
-
-/** Waits until the page lists exactly these people. */
-async function lists(page, names) {
-    await page.waitForFunction(
-        (wanted) => [...document.querySelectorAll('#members li')].map((row) => row.dataset.name).sort().join() === wanted,
-        [...names].sort().join(),
-    );
-    assert.equal(await page.locator('#count').textContent(), String(names.length));
-}
+/** The page, told to play on `server.ws`. */
+const openPage = (t, server) => chat.openPage(t, `http://${server.http}/?port=${server.ws.split(':').at(-1)}`);
 
 test('two people see and hear one another', { skip, timeout }, async (t) => {
     const server = await startServer(t);

@@ -1,7 +1,8 @@
 // The chat's conversation with the server: join, talk, measure, come back. What it looks like is view.js's business.
 //
 // Routes (those of Pitaya's chat demo, and three of ours): request room.join, notify room.message, request room.ping and
-// room.kick; pushes onMembers, onNewUser, onMessage.
+// room.kick; pushes onMembers, onNewUser, onMessage. In a cluster (examples/cluster) the page's address says `type=`, the
+// type of the servers that answer these: room.room.join. Which room it is about, every message says.
 
 import { CereusError, Client, ErrorCode } from './client/index.js';
 import * as view from './view.js';
@@ -14,6 +15,10 @@ const REJOIN_TRIES = 50;
 const parameters = new URLSearchParams(location.search);
 const port = parameters.get('port') ?? document.body.dataset.port;
 const url = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.hostname}:${port}/`;
+
+const type = parameters.get('type');
+const room = parameters.get('room') ?? 'lobby';
+const route = (name) => (type ? `${type}.room.${name}` : `room.${name}`);
 
 const client = new Client({ user: { page: 'chat' } });
 let me = ''; // the name we have in the room, or ask for
@@ -36,7 +41,7 @@ client.onPush('onNewUser', ({ content }) => view.addEvent(content));
 client.onPush('onMessage', ({ name, content }) => view.addMessage(name, content, name === me));
 
 view.onJoin(enter);
-view.onSend((content) => client.notify('room.message', { name: me, content }));
+view.onSend((content) => client.notify(route('message'), { room, name: me, content }));
 view.onRetry(() => client.retry());
 view.onComeBack(() => enter(me));
 addEventListener('online', () => client.retry());
@@ -56,7 +61,7 @@ async function enter(name) {
 
 async function join(tries = 0) {
     try {
-        const { code, result } = await client.request('room.join', { name: me });
+        const { code, result } = await client.request(route('join'), { room, name: me });
         if (code !== 0) throw new CereusError(String(code), result || 'The server said no.');
         inRoom = true;
         view.showRoom();
@@ -76,7 +81,7 @@ function refused(error) {
 
 async function kick(name) {
     try {
-        await client.request('room.kick', { name });
+        await client.request(route('kick'), { room, name });
     } catch (error) {
         view.addEvent(`${name} could not be kicked: ${error.msg ?? error.message}`);
     }
@@ -85,7 +90,7 @@ async function kick(name) {
 async function ping() {
     const start = performance.now();
     try {
-        await client.request('room.ping', {});
+        await client.request(route('ping'), { room });
     } catch (error) {
         // An error that the server sent took the same way there and back.
         if (error.code === ErrorCode.disconnected || error.code === ErrorCode.timeout) return;
