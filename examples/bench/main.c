@@ -1,6 +1,7 @@
 /* examples/bench: the server that `make bench` measures, with the routes and flags that other tools drive it by.
  *
- *     bench --port P --ws-port P [--serializer json|protobuf] [--compress true|false] [--loops N]
+ *     bench --port P --ws-port P [--tls-port P] [--wss-port P] [--cert FILE --key FILE]
+ *           [--serializer json|protobuf] [--compress true|false] [--loops N]
  *           [--mode standalone|frontend|backend] [--rpc local|nats|grpc] [--etcd HOST:PORT] [--nats URL]
  */
 #include <getopt.h>
@@ -159,17 +160,11 @@ static const char *mode_of(int argc, char **argv)
 int main(int argc, char **argv)
 {
     static const struct option flags[] = {
-        {"port", 1, NULL, 'p'},
-        {"ws-port", 1, NULL, 'w'},
-        {"serializer", 1, NULL, 's'},
-        {"compress", 1, NULL, 'c'},
-        {"mode", 1, NULL, 'm'},
-        {"loops", 1, NULL, 'l'},
-        {"set", 1, NULL, 'x'},
-        {"rpc", 1, NULL, 'r'},
-        {"etcd", 1, NULL, 'e'},
-        {"nats", 1, NULL, 'n'},
-        {0},
+        {"port", 1, NULL, 'p'},     {"ws-port", 1, NULL, 'w'},  {"serializer", 1, NULL, 's'},
+        {"compress", 1, NULL, 'c'}, {"mode", 1, NULL, 'm'},     {"loops", 1, NULL, 'l'},
+        {"set", 1, NULL, 'x'},      {"rpc", 1, NULL, 'r'},      {"etcd", 1, NULL, 'e'},
+        {"nats", 1, NULL, 'n'},     {"tls-port", 1, NULL, 't'}, {"wss-port", 1, NULL, 'u'},
+        {"cert", 1, NULL, 'a'},     {"key", 1, NULL, 'k'},      {0},
     };
     cereus_error err = {0};
     const char *mode = mode_of(argc, argv);
@@ -178,7 +173,7 @@ int main(int argc, char **argv)
         .type = backend ? "backend" : "bench", .frontend = !backend, .cluster = backend || frontend});
     if (!app)
         return 1;
-    const char *port = "0", *ws_port = "0";
+    const char *port = "0", *ws_port = "0", *tls_port = NULL, *wss_port = NULL;
     set(app, "pitaya.heartbeat.interval", "30s");
     set(app, "cereus.log.level", "error");
     set(app, "pitaya.handler.messages.compression", "false");
@@ -189,6 +184,18 @@ int main(int argc, char **argv)
             break;
         case 'w':
             ws_port = optarg;
+            break;
+        case 't':
+            tls_port = optarg;
+            break;
+        case 'u':
+            wss_port = optarg;
+            break;
+        case 'a':
+            set(app, "cereus.tls.cert", optarg);
+            break;
+        case 'k':
+            set(app, "cereus.tls.key", optarg);
             break;
         case 's':
             set(app, "pitaya.serializertype", strcmp(optarg, "protobuf") == 0 ? "2" : "1");
@@ -228,10 +235,11 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    if (!backend) {
-        listen_on(app, "tcp", port);
-        listen_on(app, "ws", ws_port);
-    }
+    static const char *const schemes[] = {"tcp", "ws", "tls", "wss"};
+    const char *ports[] = {port, ws_port, tls_port, wss_port};
+    for (size_t i = 0; !backend && i < CEREUS_COUNT(ports); i++)
+        if (ports[i])
+            listen_on(app, schemes[i], ports[i]);
     static const cereus_service_options on_session = {.home = CEREUS_HOME_SESSION};
     must(cereus_app_register(app, "echo", echo_methods, CEREUS_COUNT(echo_methods), &on_session, &err), &err);
     if (backend)
@@ -252,11 +260,11 @@ int main(int argc, char **argv)
     sigaddset(&ends, SIGTERM);
     sigprocmask(SIG_BLOCK, &ends, NULL);
     must(cereus_app_start(app, &err), &err);
-    if (backend)
-        printf("READY\n");
-    else
-        printf("READY tcp=%s ws=%s\n", strstr(cereus_app_address(app, 0), "//") + 2,
-               strstr(cereus_app_address(app, 1), "//") + 2);
+    printf("READY");
+    for (size_t i = 0, listener = 0; !backend && i < CEREUS_COUNT(ports); i++)
+        if (ports[i])
+            printf(" %s=%s", schemes[i], strstr(cereus_app_address(app, listener++), "//") + 2);
+    printf("\n");
     fflush(stdout);
     cereus_app_wait(app, true);
     cereus_app_free(app);

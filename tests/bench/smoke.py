@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Smoke test of the bench: every mode of `cereus bench` against rawecho, over TCP and WebSocket.
+"""Smoke test of the bench: every mode of `cereus bench` against rawecho, over TCP and WebSocket, and within TLS against
+the bench server.
 
 It asserts that things are counted and that nothing goes wrong; never how fast. usage: smoke.py CEREUS RAWECHO ALLOC_COUNT
-plain|other
+plain|other BENCH_SERVER CERTIFICATES
 """
 import json
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-CEREUS, RAWECHO, ALLOC_COUNT, BUILD_KIND = sys.argv[1:5]
+CEREUS, RAWECHO, ALLOC_COUNT, BUILD_KIND, BENCH_SERVER, CERTIFICATES = sys.argv[1:7]
 
 
 def start_server(env=None):
@@ -21,6 +22,16 @@ def start_server(env=None):
     found = re.fullmatch(r"READY tcp=(\S+) ws=(\S+)\n", line)
     assert found, f"not ready: {line!r}"
     return server, {"tcp": "tcp://" + found[1], "ws": "ws://" + found[2]}
+
+
+def start_tls_server():
+    server = subprocess.Popen([BENCH_SERVER, "--tls-port", "0", "--wss-port", "0", "--cert",
+                               os.path.join(CERTIFICATES, "server.crt"), "--key", os.path.join(CERTIFICATES, "server.key")],
+                              stdout=subprocess.PIPE, text=True)
+    line = server.stdout.readline()
+    found = re.fullmatch(r"READY tcp=(\S+) ws=\S+ tls=(\S+) wss=(\S+)\n", line)
+    assert found, f"not ready: {line!r}"
+    return server, {"tcp": "tcp://" + found[1], "tls": "tls://" + found[2], "wss": "wss://" + found[3]}
 
 
 def bench(*options, fails=False):
@@ -77,6 +88,20 @@ def check_wrong_transport(addrs):
     bench("--addr", addrs["tcp"].replace("tcp://", "ws://"), "--route", "x", "--duration", 0.05, fails=True)
 
 
+def check_tls():
+    server, addrs = start_tls_server()
+    try:
+        for scheme in ("tls", "wss"):
+            check_modes(addrs[scheme], server.pid)
+        wrong = ["--route", "bench.echo.raw", "--requests", 5]
+        bench("--addr", addrs["tcp"].replace("tcp://", "tls://"), *wrong, fails=True)
+        bench("--addr", addrs["tls"].replace("tls://", "tcp://"), *wrong, fails=True)
+        assert server.poll() is None, "the server has ended"
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def check_alloc_count():
     """Steady state: what a longer run allocates more than a shorter one."""
     with tempfile.TemporaryDirectory() as folder:
@@ -106,6 +131,7 @@ def main():
     finally:
         server.terminate()
         server.wait()
+    check_tls()
     if BUILD_KIND == "plain":
         check_alloc_count()
 

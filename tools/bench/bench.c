@@ -13,9 +13,10 @@
 enum { BODY_MAX = 16 * 1024 * 1024 - 512 }; /* leaves room for id and route in a packet */
 
 const char crs_usage_bench[] =
-    "usage: cereus bench --addr tcp://HOST:PORT|ws://HOST:PORT [--route ROUTE] [options]\n"
+    "usage: cereus bench --addr tcp|tls|ws|wss://HOST:PORT [--route ROUTE] [options]\n"
     "\n"
-    "Makes requests as fast as the server answers them (or at --rate) and reports rate and latency.\n"
+    "Makes requests as fast as the server answers them (or at --rate) and reports rate and latency. Over TLS any\n"
+    "certificate will do.\n"
     "\n"
     "  --connections N        connections (default 1)\n"
     "  --depth D              requests outstanding on each (default 1; with --rate 1024)\n"
@@ -44,7 +45,7 @@ const char crs_usage_bench[] =
 
 typedef struct arguments {
     crs_bench_options run;
-    char host[300];
+    char host[300], server_name[300];
     uint8_t *body;
     int pin_cpu; /* -1: anywhere */
 } arguments;
@@ -119,10 +120,18 @@ static bool read_body(arguments *args, const char *path)
 static bool parse_addr(arguments *args, const char *text)
 {
     crs_bench_options *run = &args->run;
-    run->ws = strncmp(text, "ws://", 5) == 0;
-    if (!run->ws && strncmp(text, "tcp://", 6) != 0)
+    static const struct {
+        const char *begin;
+        bool ws, tls;
+    } schemes[] = {{"tcp://", false, false}, {"tls://", false, true}, {"ws://", true, false}, {"wss://", true, true}};
+    size_t scheme = 0;
+    while (scheme < CEREUS_COUNT(schemes) && strncmp(text, schemes[scheme].begin, strlen(schemes[scheme].begin)) != 0)
+        scheme++;
+    if (scheme == CEREUS_COUNT(schemes))
         return false;
-    text += run->ws ? 5 : 6;
+    run->ws = schemes[scheme].ws;
+    run->tls = schemes[scheme].tls;
+    text += strlen(schemes[scheme].begin);
     size_t len = strcspn(text, "/");
     const char *colon = memrchr(text, ':', len);
     if (!colon || len >= sizeof args->host)
@@ -131,7 +140,7 @@ static bool parse_addr(arguments *args, const char *text)
     args->host[len] = '\0';
     run->host = args->host;
 
-    char name[sizeof args->host], *port = name + (colon - text) + 1;
+    char *name = args->server_name, *port = name + (colon - text) + 1;
     memcpy(name, args->host, len + 1);
     port[-1] = '\0';
     bool is_v6 = name[0] == '[' && colon > text && colon[-1] == ']';
@@ -139,6 +148,7 @@ static bool parse_addr(arguments *args, const char *text)
         port[-2] = '\0';
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found;
+    run->server_name = name + is_v6;
     if (getaddrinfo(name + is_v6, port, &hints, &found) != 0)
         return false;
     memcpy(&run->addr, found->ai_addr, found->ai_addrlen);
@@ -220,7 +230,7 @@ static int parse_option(arguments *args, int option, const char *name, const cha
     uint64_t count = 0;
     switch (option) {
     case OPT_ADDR:
-        return parse_addr(args, value) ? 0 : bad(name, value, "not tcp://HOST:PORT or ws://HOST:PORT");
+        return parse_addr(args, value) ? 0 : bad(name, value, "not tcp://HOST:PORT, tls://, ws:// or wss://");
     case OPT_ROUTE:
         run->route = value;
         return 0;

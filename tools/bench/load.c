@@ -578,6 +578,11 @@ static void raise_file_limit(void)
 
 static cereus_status load_init(crs_load *load, cereus_error *err)
 {
+    /* a load generator needs no identity of who it loads, and tests have certificates of their own */
+    const crs_tls_client_options tls = {
+        .server_name = load->opt->server_name, .insecure = true, .any_protocol = true, .read_ahead = true};
+    if (load->opt->tls)
+        CEREUS_TRY(crs_tls_client_new(&tls, &load->tls, err));
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (load->epoll < 0)
         return crs_fail(err, CEREUS_E_IO, "epoll_create1: %s", strerror(errno));
@@ -618,6 +623,7 @@ static void load_fini(crs_load *load)
     crs_bytes_fini(&load->inflated);
     crs_zlib_free(load->zlib);
     crs_free(load->read_buf);
+    crs_tls_client_free(load->tls);
     if (load->epoll >= 0)
         close(load->epoll);
 }

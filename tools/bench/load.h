@@ -46,10 +46,11 @@ typedef enum crs_bench_error {
 
 typedef struct crs_bench_options {
     crs_bench_mode mode;
-    bool ws;
+    bool ws, tls;
     struct sockaddr_storage addr;
     socklen_t addr_len;
     const char *host;        /* HOST:PORT, for the upgrade request */
+    const char *server_name; /* HOST, for TLS */
     const char *route;       /* of the requests, notifies or broadcasts */
     const char *fence_route; /* NOTIFY: of the request behind a burst */
     const char *join_route;  /* asked once per connection after the handshake; NULL: none */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "ext/tls_client.h"
 #include "frame.h"
 #include "load.h"
 #include "wire/compress.h"
@@ -28,6 +29,7 @@ typedef struct crs_plan {
 typedef enum crs_peer_state {
     CRS_PEER_NONE,
     CRS_PEER_CONNECTING,
+    CRS_PEER_SECURING,
     CRS_PEER_UPGRADING,
     CRS_PEER_SHAKING,
     CRS_PEER_JOINING,
@@ -37,6 +39,7 @@ typedef enum crs_peer_state {
 
 typedef struct crs_peer {
     int fd;
+    crs_tls_session *tls; /* NULL: plain */
     crs_peer_state state;
     bool saw_compressed; /* its first compressed body has been inflated and compared */
     bool wants_write;    /* EPOLLOUT is asked for */
@@ -55,6 +58,7 @@ typedef struct crs_load {
     const crs_bench_options *opt;
     crs_bench_result *result;
     int epoll;
+    crs_tls_client *tls; /* NULL: plain */
     crs_plan main_plan, background_plan, silent_plan;
     crs_peer *peers; /* clients or members, then senders, then background */
     size_t peer_count;

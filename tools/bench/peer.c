@@ -1,7 +1,7 @@
-/* tools/bench/peer.c: one connection of the load generator: connect, upgrade, handshake, then packets both ways.
+/* tools/bench/peer.c: one connection of the load generator: connect, TLS, upgrade, handshake, then packets both ways.
  *
- *    none ──open──> connecting ──> [upgrading] ──> shaking ──> [joining] ──> ready
- *                       └─────────────┴───────────────┴────────────┴───────────┴──> closed
+ *    none ──open──> connecting ──> [securing] ──> [upgrading] ──> shaking ──> [joining] ──> ready
+ *                       └──────────────┴───────────────┴─────────────┴────────────┴───────────┴──> closed
  *
  * A failure anywhere is counted and ends the connection; the run goes on with the others. In CONNECT mode load.c closes
  * a peer that is ready and opens it again.
@@ -65,6 +65,7 @@ void crs_peer_close(crs_load *load, crs_peer *peer)
         load->opening_count--;
     peer->state = CRS_PEER_CLOSED;
     load->closed_count++;
+    peer->tls = crs_tls_session_free(peer->tls); /* without a good-bye: no server waits for one */
     if (peer->fd >= 0)
         close(peer->fd);
     peer->fd = -1;
@@ -85,13 +86,21 @@ static void set_wants_write(crs_load *load, crs_peer *peer, bool wants)
 /* @return bytes taken; -1: the connection was dropped */
 static ssize_t send_some(crs_load *load, crs_peer *peer, const uint8_t *data, size_t len)
 {
-    ssize_t sent = send(peer->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent >= 0)
-        return sent;
-    if (errno == EAGAIN)
-        return 0;
-    crs_load_drop(load, peer, CRS_BENCH_ERROR_closed, strerror(errno));
-    return -1;
+    cereus_error err = {0};
+    size_t sent = 0;
+    do { /* TLS takes a record at a time */
+        ssize_t n = peer->tls ? crs_tls_send(peer->tls, data + sent, len - sent, &err)
+                              : send(peer->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n > 0) {
+            sent += (size_t)n;
+        } else if (n < 0 && errno == EAGAIN) {
+            break;
+        } else {
+            crs_load_drop(load, peer, CRS_BENCH_ERROR_closed, err.status ? err.msg : strerror(errno));
+            return -1;
+        }
+    } while (peer->tls && sent < len);
+    return (ssize_t)sent;
 }
 
 void crs_peer_flush(crs_load *load, crs_peer *peer)
@@ -138,14 +147,9 @@ static void shake_hands(crs_load *load, crs_peer *peer)
     queue_setup(load, peer, load->setup_handshake, load->setup_ack);
 }
 
-static void on_connected(crs_load *load, crs_peer *peer)
+/* The stream is there, and secure if it is to be. */
+static void on_stream(crs_load *load, crs_peer *peer)
 {
-    int error = 0;
-    socklen_t len = sizeof error;
-    if (getsockopt(peer->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error) {
-        crs_load_drop(load, peer, CRS_BENCH_ERROR_connect, strerror(error));
-        return;
-    }
     set_wants_write(load, peer, false);
     if (!load->opt->ws) {
         shake_hands(load, peer);
@@ -154,6 +158,36 @@ static void on_connected(crs_load *load, crs_peer *peer)
         queue_setup(load, peer, 0, load->setup_handshake);
     }
     crs_peer_flush(load, peer);
+}
+
+static void secure(crs_load *load, crs_peer *peer)
+{
+    bool wants_write = false;
+    cereus_error err;
+    cereus_status st = crs_tls_handshake(peer->tls, &wants_write, &err);
+    if (st == CEREUS_E_AGAIN)
+        set_wants_write(load, peer, wants_write);
+    else if (st)
+        crs_load_drop(load, peer, CRS_BENCH_ERROR_handshake, err.msg);
+    else
+        on_stream(load, peer);
+}
+
+static void on_connected(crs_load *load, crs_peer *peer)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    cereus_error err;
+    if (getsockopt(peer->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error) {
+        crs_load_drop(load, peer, CRS_BENCH_ERROR_connect, strerror(error));
+    } else if (!load->tls) {
+        on_stream(load, peer);
+    } else if (crs_tls_session_new(load->tls, peer->fd, load->opt->server_name, &peer->tls, &err)) {
+        crs_load_drop(load, peer, CRS_BENCH_ERROR_connect, err.msg);
+    } else {
+        peer->state = CRS_PEER_SECURING;
+        secure(load, peer);
+    }
 }
 
 static void on_handshake_answer(crs_load *load, crs_peer *peer, cereus_slice answer)
@@ -270,34 +304,54 @@ static void keep_part(crs_load *load, crs_peer *peer, const uint8_t *rest, size_
         crs_load_drop(load, peer, CRS_BENCH_ERROR_malformed, "a packet that is too long");
 }
 
-static void on_readable(crs_load *load, crs_peer *peer)
+/* As recv(); of TLS as many records as have been read. */
+static ssize_t recv_some(crs_peer *peer, uint8_t *to, size_t cap, cereus_error *err)
+{
+    if (!peer->tls)
+        return recv(peer->fd, to, cap, MSG_DONTWAIT);
+    size_t got = 0;
+    ssize_t n;
+    do {
+        n = crs_tls_recv(peer->tls, to + got, cap - got, err);
+        if (n > 0)
+            got += (size_t)n;
+    } while (n > 0 && got < cap && crs_tls_pending(peer->tls));
+    return got ? (ssize_t)got : n; /* what ended it comes again */
+}
+
+/* @return is there more that the socket does not show? */
+static bool on_readable(crs_load *load, crs_peer *peer)
 {
     size_t len = peer->part.len;
+    cereus_error err = {0};
     if (len == load->read_cap && !grow_read_buf(load)) {
         crs_load_drop(load, peer, CRS_BENCH_ERROR_closed, "out of memory");
-        return;
+        return false;
     }
     if (len)
         memcpy(load->read_buf, peer->part.data, len);
-    ssize_t got = recv(peer->fd, load->read_buf + len, load->read_cap - len, MSG_DONTWAIT);
+    ssize_t got = recv_some(peer, load->read_buf + len, load->read_cap - len, &err);
     if (got < 0 && errno == EAGAIN)
-        return;
+        return false;
     if (got <= 0) {
         crs_load_drop(load, peer, peer->state == CRS_PEER_READY ? CRS_BENCH_ERROR_closed : CRS_BENCH_ERROR_handshake,
-                      got < 0 ? strerror(errno) : "end of stream");
-        return;
+                      err.status ? err.msg
+                      : got < 0  ? strerror(errno)
+                                 : "end of stream");
+        return false;
     }
     len += (size_t)got;
     size_t used = on_bytes(load, peer, cereus_slice_of(load->read_buf, len));
     if (peer->state == CRS_PEER_CLOSED) {
         load->tx.len = 0;
-        return;
+        return false;
     }
     if (used < len || peer->part.len)
         keep_part(load, peer, load->read_buf + used, len - used);
     if (peer->state == CRS_PEER_READY)
         crs_load_issue(load, peer);
     crs_peer_flush(load, peer);
+    return peer->tls && crs_tls_pending(peer->tls);
 }
 
 void crs_peer_on_event(crs_load *load, crs_peer *peer, uint32_t events)
@@ -308,8 +362,13 @@ void crs_peer_on_event(crs_load *load, crs_peer *peer, uint32_t events)
         on_connected(load, peer);
         return;
     }
+    if (peer->state == CRS_PEER_SECURING) {
+        secure(load, peer);
+        return;
+    }
     if (events & EPOLLOUT && peer->out.len)
         on_writable(load, peer);
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && peer->state != CRS_PEER_CLOSED)
-        on_readable(load, peer);
+    bool more = events & (EPOLLIN | EPOLLHUP | EPOLLERR);
+    while (more && peer->state != CRS_PEER_CLOSED)
+        more = on_readable(load, peer);
 }
