@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
+import functools
 import json
 import math
 import os
@@ -48,8 +49,7 @@ class Failed(Exception):
 @dataclasses.dataclass
 class Server:
     process: subprocess.Popen
-    tcp: str
-    ws: str
+    addresses: dict  # by transport: tcp, ws, tls
     start_ms: float
 
     @property
@@ -74,13 +74,22 @@ class Bench:
         cpus = sorted(os.sched_getaffinity(0))
         self.all_cpus, self.server_cpu, self.generator_cpu = set(cpus), cpus[0], cpus[1 % len(cpus)]
 
+    @functools.cached_property
+    def certificates(self):
+        folder = tempfile.TemporaryDirectory()
+        subprocess.run([os.path.join(HERE, "make_certificates.sh"), folder.name], check=True)
+        return folder
+
     @contextlib.contextmanager
-    def server(self, side, serializer="json", compress=False, env=None):
+    def server(self, side, serializer="json", compress=False, env=None, tls=False):
         program = self.programs[side]
         command = [program, "--port", "0", "--ws-port", "0"]
         if os.path.basename(program) != "rawecho":
             command += ["--serializer", serializer, "--compress", str(compress).lower(), "--mode", "standalone",
                         "--loops", "1"]
+        if tls:
+            command += ["--tls-port", "0", "--cert", os.path.join(self.certificates.name, "server.crt"), "--key",
+                        os.path.join(self.certificates.name, "server.key")]
         with tempfile.TemporaryFile("w+") as log:
             os.sched_setaffinity(0, {self.server_cpu})  # inherited: no helper process between us and the server
             began = time.perf_counter()
@@ -92,11 +101,11 @@ class Bench:
             line = process.stdout.readline()
             start_ms = (time.perf_counter() - began) * 1000
             try:
-                found = re.match(r"READY tcp=(\S+) ws=(\S+)", line)
-                if not found:
+                found = re.findall(r" (tcp|ws|tls)=(\S+)", line)
+                if not line.startswith("READY") or len(found) != 2 + tls:
                     log.seek(0)
                     raise Failed(f"{program} did not start: {line.strip()} {log.read()[-500:]}")
-                yield Server(process, "tcp://" + found[1], "ws://" + found[2], start_ms)
+                yield Server(process, {name: f"{name}://{address}" for name, address in found}, start_ms)
                 if process.poll() is not None:
                     log.seek(0)
                     raise Failed(f"{program} ended with {process.returncode}: {log.read()[-500:]}")
@@ -110,8 +119,7 @@ class Bench:
                 process.stdout.close()
 
     def load(self, server, *options, transport="tcp", duration=None, warmup=None):
-        addr = server.ws if transport == "ws" else server.tcp
-        command = [self.generator, "bench", "--addr", addr, "--pin", self.generator_cpu, "--server-pid", server.pid,
+        command = [self.generator, "bench", "--addr", server.addresses[transport], "--pin", self.generator_cpu, "--server-pid", server.pid,
                    "--duration", duration or self.duration, "--warmup", self.warmup if warmup is None else warmup, *options]
         command = [str(c) for c in command]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120 + self.duration, check=False)
@@ -126,12 +134,13 @@ class Bench:
 @dataclasses.dataclass
 class Row:
     """One figure. `measure(bench, side)` makes the runs of one side and returns {"value": v, ...}; "cpu_us" in it is
-    the server's CPU per operation. `floor` and `goal` bound the ratio to the limit, or with `absolute` the value."""
+    the server's CPU per operation. `floor` and `goal` bound the ratio to the limit, or with `absolute` the value; None
+    where nothing is asked."""
     name: str
     text: str
     unit: str
-    floor: float
-    goal: float
+    floor: float | None
+    goal: float | None
     measure: Callable
     higher_is_better: bool = True
     absolute: bool = False
@@ -152,6 +161,16 @@ def payload(name):
     return "--body-file", os.path.join(PAYLOADS, name)
 
 
+def tls_echo(connections, depth):
+    """What TLS costs: the limit is our own server without it."""
+    def measure(bench, side):
+        with bench.server(CEREUS, tls=True) as server:
+            got = bench.load(server, "--route", RAW, "--connections", connections, "--depth", depth,
+                             transport="tls" if side == CEREUS else "tcp")
+        return {"value": got["ops_per_s"], "cpu_us": got["server_cpu_us"]}
+    return measure
+
+
 def open_loop(bench, side):
     with bench.server(side) as server:
         got = bench.load(server, "--route", "bench.echo.raw", "--connections", 50, "--rate", 20000)
@@ -165,6 +184,16 @@ def idle(transport):
                              transport=transport, duration=0.3)
         return {"value": got["rss_per_connection"]}
     return measure
+
+
+def idle_tls(bench, side):
+    """The limit is what OpenSSL alone takes for a connection, recorded before Cereus was written."""
+    if side == LIMIT:
+        return {"value": 14.1 * 1024}
+    with bench.server(side, tls=True) as server:
+        got = bench.load(server, "--idle", "--connections", bench.idle_count // 3, "--join", RAW, transport="tls",
+                         duration=0.3)
+    return {"value": got["rss_per_connection"]}
 
 
 def connects(transport):
@@ -253,6 +282,10 @@ ROWS = [
         absolute=True, pitaya="27 KiB"),
     Row("idle-ws", "memory per idle connection, WebSocket", "B", 1024, 512, idle("ws"), higher_is_better=False,
         absolute=True, pitaya="38 KiB"),
+    Row("tls-50x1", "TLS raw echo, 50 connections, depth 1 (limit: our TCP)", "/s", None, None, tls_echo(50, 1)),
+    Row("tls-50x16", "TLS raw echo, 50, depth 16 (limit: our TCP)", "/s", None, None, tls_echo(50, 16)),
+    Row("idle-tls", "memory per idle TLS connection (limit: OpenSSL)", "B", 16 * 1024, 14.6 * 1024, idle_tls,
+        higher_is_better=False, absolute=True),
     Row("connect-tcp", "connect + handshake, server CPU, TCP", "us", 1.15, 1.05, connects("tcp"),
         higher_is_better=False, pitaya="86 us"),
     Row("connect-ws", "connect + handshake, server CPU, WebSocket", "us", 1.15, 1.05, connects("ws"),
@@ -304,6 +337,8 @@ class Figure:
 
     def verdict(self, by_cpu=False):
         row = self.row
+        if row.floor is None:
+            return ""
         got = self.value if row.absolute else self.ratio
         if by_cpu and not row.absolute and row.higher_is_better and not math.isnan(self.cpu_ratio):
             got = self.cpu_ratio
@@ -364,6 +399,8 @@ def amount(value, unit):
 
 
 def bound(row, value):
+    if value is None:
+        return ""
     if row.absolute:
         return amount(value, row.unit)
     return f"{value * 100:.0f} %" if row.higher_is_better else f"{value:g} x"
@@ -479,7 +516,7 @@ def main():
             json.dump({f.row.name: f.rounds for f in figures}, f, indent=1)
     if args.write and not failures:
         write_page(args.write, markdown(figures, bench, round_count, by_cpu))
-    accepted = {"floor": ("floor", "goal"), "goal": ("goal",)}.get(args.require, ("floor", "goal", "BELOW"))
+    accepted = {"floor": ("floor", "goal", ""), "goal": ("goal", "")}.get(args.require, ("floor", "goal", "BELOW", ""))
     missed = [f.row.name for f in figures if f.verdict(by_cpu) not in accepted]
     if missed:
         print(f"missed the {args.require}: {', '.join(missed)}")

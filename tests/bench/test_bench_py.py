@@ -49,6 +49,11 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(figure("allocations", 0, 0).verdict(), "goal")
         self.assertEqual(figure("allocations", 1, 0).verdict(), "BELOW")
 
+    def test_a_row_without_a_floor_is_not_judged(self):
+        tls = figure("tls-50x1", 1, 100)
+        self.assertEqual(tls.verdict(), "")
+        self.assertEqual(bench.cells(tls, False)[-3:], ["", "", ""])
+
     def test_the_ratio_is_the_median_of_the_rounds_ratios(self):
         rounds = [{bench.CEREUS: {"value": c}, bench.LIMIT: {"value": m}} for c, m in ((1, 2), (90, 100), (500, 500))]
         self.assertEqual(bench.summarize(bench.ROWS[0], rounds).ratio, 0.9)
