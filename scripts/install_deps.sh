@@ -4,9 +4,9 @@
 set -eu
 packages_build="gcc g++ make meson ninja-build pkg-config python3 git libuv1-dev libboost-context-dev libprotobuf-c-dev
     protobuf-c-compiler protobuf-compiler libprotobuf-dev libprotoc-dev zlib1g-dev libssl-dev libyaml-dev libjansson-dev
-    libmicrohttpd-dev libnghttp2-dev libcmocka-dev"
-packages_test="clang-format-14 bsdextrautils chromium cmake debhelper dpkg-dev etcd-server fakeroot fish groff-base man-db openssl
-    procps python3-venv systemd zsh"
+    libmicrohttpd-dev libnats-dev libnghttp2-dev libcmocka-dev"
+packages_test="clang-format-14 bsdextrautils chromium cmake debhelper dpkg-dev etcd-server fakeroot fish groff-base man-db
+    nats-server openssl procps python3-venv systemd zsh"
 
 wanted=""
 for set in "$@"; do

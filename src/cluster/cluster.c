@@ -6,7 +6,7 @@
 
 #include "cluster/cluster_priv.h"
 
-enum { OUT_MAX = CRS_PACKET_BODY_MAX + (1 << 20), CAPABLE_MAX = CRS_SERVERS_MAX };
+enum { OUT_MAX = CRS_PACKET_BODY_MAX + (1 << 20), CAPABLE_MAX = CRS_SERVERS_MAX, SETTLE_MS = 2000 };
 
 /* ---- the list of servers ---- */
 
@@ -133,6 +133,28 @@ void crs_cluster_learn(crs_cluster_loop *l, const char *server_id, uint64_t exte
         return;
     cereus_status st = crs_strmap_put(&l->capable, cereus_slice_str(server_id), l, NULL);
     CRS_UNUSED(st); /* then it is slower with us */
+}
+
+typedef struct settling {
+    crs_rpc_call rpc;
+    crs_fiber *fiber;
+} settling;
+
+static void settled(crs_rpc_call *rpc, cereus_status st, cereus_slice response, const char *why)
+{
+    CRS_UNUSED(st);
+    CRS_UNUSED(response);
+    CRS_UNUSED(why);
+    crs_fiber_wake(CRS_CONTAINER(rpc, settling, rpc)->fiber, CEREUS_OK);
+}
+
+void crs_cluster_settle(crs_cluster_loop *l, crs_fiber *fiber)
+{
+    settling s = {.rpc = {.done = settled}, .fiber = fiber};
+    if (!crs_rpc_settle(l->link, SETTLE_MS, &s.rpc))
+        return;
+    cereus_status st = crs_fiber_wait_uninterrupted(fiber);
+    CRS_UNUSED(st);
 }
 
 /* ---- life ---- */
@@ -263,6 +285,7 @@ cereus_status crs_cluster_join(cereus_ctx *ctx, void *cluster)
         if (m.err.status)
             return cereus_fail(ctx, NULL, "%s", m.err.msg);
     }
+    crs_cluster_settle(&c->loops[0], ctx->fiber); /* whoever learns of us can call us */
     cereus_error err = {0};
     if (crs_discovery_start(c->discovery, ctx->fiber, &err) != CEREUS_OK)
         return cereus_fail(ctx, NULL, "%s", err.msg);

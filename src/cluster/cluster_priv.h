@@ -48,6 +48,9 @@ uint64_t crs_cluster_random(crs_cluster_loop *l, uint64_t bound);
 bool crs_cluster_capable(crs_cluster_loop *l, const char *server_id);
 void crs_cluster_learn(crs_cluster_loop *l, const char *server_id, uint64_t extension);
 
+/** Wait until what this loop's link asked for lately holds; not for ever. Thread: fiber. */
+void crs_cluster_settle(crs_cluster_loop *l, crs_fiber *fiber);
+
 /* -- context.c: the propagated context -- */
 
 /** Append the context of a client's message that is forwarded. */

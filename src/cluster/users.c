@@ -81,6 +81,15 @@ static size_t kick_users(cereus_ctx *ctx, const char *type, const char *const *u
     return to_users(ctx, type, false, (cereus_slice){0}, (cereus_slice){0}, uids, want, count, failed);
 }
 
+/** Tell the other frontends. */
+static void announce(crs_cluster_loop *l, const char *uid)
+{
+    crs_bind_msg bind = {.uid = cereus_slice_str(uid),
+                         .frontend_id = cereus_slice_str(crs_server_view(l->cluster->self)->id)};
+    if (crs_rpc_announce(l->link, l->servers, &bind) != CEREUS_OK) /* never blocks a login: F-14 */
+        CRS_COUNT(&l->d->loop->counters, binds_unannounced);
+}
+
 static cereus_status user_bound(cereus_ctx *ctx, const char *uid)
 {
     crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
@@ -89,12 +98,10 @@ static cereus_status user_bound(cereus_ctx *ctx, const char *uid)
         return crs_ctx_error(ctx, st, "PIT-000", "illegal uid");
     if (st)
         return crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st));
-    if (!l->cluster->opt.unique || crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uid)))
-        return CEREUS_OK; /* an older session here is ended by the bind itself, and then nobody else has the uid */
-    crs_bind_msg bind = {.uid = cereus_slice_str(uid),
-                         .frontend_id = cereus_slice_str(crs_server_view(l->cluster->self)->id)};
-    if (crs_rpc_announce(l->link, l->servers, &bind) != CEREUS_OK) /* never blocks a login: F-14 */
-        CRS_COUNT(&l->d->loop->counters, binds_unannounced);
+    /* an older session here is ended by the bind itself, and then nobody else has the uid */
+    if (l->cluster->opt.unique && !crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uid)))
+        announce(l, uid);
+    crs_cluster_settle(l, ctx->fiber); /* a push made by whoever learns of this bind arrives */
     return CEREUS_OK;
 }
 

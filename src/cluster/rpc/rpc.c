@@ -1,7 +1,7 @@
 /* cluster/rpc/rpc.c: what all engines have in common: the calls that are out, their deadlines, and the table of engines. */
 #include "cluster/rpc/rpc_impl.h"
 
-static const crs_rpc_ops *const engines[] = {&crs_rpc_local};
+static const crs_rpc_ops *const engines[] = {&crs_rpc_local, &crs_rpc_nats};
 
 const crs_rpc_ops *crs_rpc_engine(const char *name)
 {
@@ -132,22 +132,29 @@ static cereus_status take_slot(crs_rpc_link *link, crs_rpc_call *call)
     return CEREUS_OK;
 }
 
-cereus_status crs_rpc_send(crs_rpc_link *link, const cereus_server *to, cereus_slice request, uint64_t timeout_ms,
-                           crs_rpc_call *call)
+static cereus_status begin(crs_rpc_link *link, uint64_t timeout_ms, crs_rpc_call *call)
 {
     crs_loop_assert_current(link->loop);
     if (link->closing)
         return CEREUS_E_CANCELLED; /* who hears of a failed call may want to make the next */
-    if (request.len > link->rpc->opt.request_max)
-        return CEREUS_E_TOO_LONG;
     call->link = link;
     call->status = CEREUS_OK;
     crs_list_init(&call->queue);
     crs_timer_init(&call->timer, on_timeout);
     CEREUS_TRY(take_slot(link, call));
     cereus_status st = crs_loop_timer_start(link->loop, &call->timer, timeout_ms);
-    if (!st)
-        st = link->rpc->ops->send(link, to, request, call);
+    if (st)
+        free_slot(call);
+    return st;
+}
+
+cereus_status crs_rpc_send(crs_rpc_link *link, const cereus_server *to, cereus_slice request, uint64_t timeout_ms,
+                           crs_rpc_call *call)
+{
+    if (request.len > link->rpc->opt.request_max)
+        return CEREUS_E_TOO_LONG;
+    CEREUS_TRY(begin(link, timeout_ms, call));
+    cereus_status st = link->rpc->ops->send(link, to, request, call);
     if (st)
         free_slot(call);
     else
@@ -155,20 +162,36 @@ cereus_status crs_rpc_send(crs_rpc_link *link, const cereus_server *to, cereus_s
     return st;
 }
 
+bool crs_rpc_settle(crs_rpc_link *link, uint64_t timeout_ms, crs_rpc_call *call)
+{
+    if (!link->rpc->ops->settle || begin(link, timeout_ms, call) != CEREUS_OK)
+        return false;
+    if (link->rpc->ops->settle(link, call) == CEREUS_OK)
+        return true;
+    free_slot(call);
+    return false;
+}
+
 void crs_rpc_forget(crs_rpc_call *call)
 {
     free_slot(call);
 }
 
-void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)
+crs_rpc_call *crs_rpc_find(const crs_rpc_link *link, uint64_t id)
 {
     uint32_t slot = (uint32_t)id;
-    if (slot >= link->used || !link->slots[slot].call || link->slots[slot].call->id != id ||
-        link->slots[slot].call->status) {
+    crs_rpc_call *call = slot < link->used ? link->slots[slot].call : NULL;
+    return call && call->id == id && !call->status ? call : NULL;
+}
+
+void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)
+{
+    crs_rpc_call *call = crs_rpc_find(link, id);
+    if (!call) {
         CRS_COUNT(&link->loop->counters, rpc_late_replies);
         return;
     }
-    finish(link->slots[slot].call, CEREUS_OK, response, NULL);
+    finish(call, CEREUS_OK, response, NULL);
 }
 
 /** The mail is the link's and not the calls': a call that is forgotten, or ended with its link, is just not there any more. */

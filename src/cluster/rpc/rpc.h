@@ -38,7 +38,7 @@ typedef struct crs_rpc_events {
 typedef struct crs_rpc_call crs_rpc_call;
 struct crs_rpc_call {
     /** CEREUS_OK: @p response is what came. CEREUS_E_TIMEOUT; CEREUS_E_UNAVAILABLE: nobody took it, or the way is broken;
-     * CEREUS_E_CANCELLED: the link ends. @p why: a sentence for the caller, static. */
+     * CEREUS_E_FAILED: the same, in words that Pitaya's clients know; CEREUS_E_CANCELLED: the link ends. @p why: a sentence for the caller, static. */
     void (*done)(crs_rpc_call *call, cereus_status st, cereus_slice response, const char *why);
     /* the link's */
     crs_rpc_link *link;
@@ -78,6 +78,9 @@ CEREUS_MUST_USE cereus_status crs_rpc_announce(crs_rpc_link *link, const crs_ser
 /** Pushes and kicks for @p uid shall come to this link from now on, and until as many unwatch() as watch(). */
 CEREUS_MUST_USE cereus_status crs_rpc_watch(crs_rpc_link *link, const char *uid);
 void crs_rpc_unwatch(crs_rpc_link *link, const char *uid);
+/** Wait until what watch() and serve() asked for holds. @return true: done() of @p call will be called, within
+ * @p timeout_ms; false: there is nothing to wait for, or no way to know. Thread: loop. */
+bool crs_rpc_settle(crs_rpc_link *link, uint64_t timeout_ms, crs_rpc_call *call);
 /** The way to @p server_id may be closed: it has left. */
 void crs_rpc_server_gone(crs_rpc_link *link, const char *server_id);
 

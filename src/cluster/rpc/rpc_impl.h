@@ -53,14 +53,18 @@ struct crs_rpc_ops {
     cereus_status (*announce)(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind);
     cereus_status (*watch)(crs_rpc_link *link, const char *uid); /* may be NULL */
     void (*unwatch)(crs_rpc_link *link, const char *uid);
+    /** May be NULL. Answer the registered call when all that was asked for until now holds. */
+    cereus_status (*settle)(crs_rpc_link *link, crs_rpc_call *call);
     void (*server_gone)(crs_rpc_link *link, const char *server_id); /* may be NULL */
     bool (*connected)(const crs_rpc *rpc);
 };
 
-extern const crs_rpc_ops crs_rpc_local;
+extern const crs_rpc_ops crs_rpc_local, crs_rpc_nats;
 
 /** A reply to the call with @p id has come; one that is not out any more is counted and dropped. */
 void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response);
+/** The call that is out with @p id; NULL: none. */
+crs_rpc_call *crs_rpc_find(const crs_rpc_link *link, uint64_t id);
 /** The call cannot succeed: done() is called by mail. @p why is static. */
 void crs_rpc_fail(crs_rpc_call *call, cereus_status st, const char *why);
 /** Last call of close: frees the link. */

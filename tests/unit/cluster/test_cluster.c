@@ -1,6 +1,6 @@
 /* tests/unit/cluster/test_cluster.c: several apps in one process, a run directory of their own, real sockets: what players and
- * game code of a cluster see. */
-#include "test.h"
+ * game code of a cluster see. With CEREUS_TEST_RPC=nats the servers speak over a NATS server of the test's own. */
+#include "nats.h"
 
 #include <cereus/cereus.h>
 #include <cereus/cluster.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 static char dir[64];
+static const char *nats_url; /* NULL: the servers speak by local sockets */
 
 static cereus_test_app *member(const char *type, const char *id, bool frontend)
 {
@@ -18,6 +19,12 @@ static cereus_test_app *member(const char *type, const char *id, bool frontend)
     assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.id", id, &err), CEREUS_OK);
     assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.cluster.dir", dir, &err), CEREUS_OK);
     assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.log.level", "warn", &err), CEREUS_OK);
+    if (nats_url) {
+        assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.cluster.rpc", "nats", &err), CEREUS_OK);
+        assert_int_equal(
+            cereus_config_set(cereus_app_config(app), "pitaya.cluster.rpc.client.nats.connect", nats_url, &err),
+            CEREUS_OK);
+    }
     return cereus_test_new(app, CEREUS_TEST_SOCKETS);
 }
 
@@ -57,7 +64,7 @@ static cereus_status fails(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     return cereus_fail_meta(ctx, "room", "blue");
 }
 
-static cereus_status bind(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+static cereus_status bind_it(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
     CEREUS_TRY(cereus_session_bind(ctx, cereus_ctx_session(ctx), (const char *)in.data));
     *out = cereus_slice_str("bound");
@@ -103,9 +110,9 @@ static cereus_status slow(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 }
 
 static const cereus_method room[] = {
-    CEREUS_RAW_REQUEST("echo", echo), CEREUS_RAW_REQUEST("who", who),   CEREUS_RAW_REQUEST("fails", fails),
-    CEREUS_RAW_REQUEST("bind", bind), CEREUS_RAW_REQUEST("keep", keep), CEREUS_RAW_REQUEST("push", push),
-    CEREUS_RAW_REQUEST("kick", kick), CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("slow", slow),
+    CEREUS_RAW_REQUEST("echo", echo),    CEREUS_RAW_REQUEST("who", who),   CEREUS_RAW_REQUEST("fails", fails),
+    CEREUS_RAW_REQUEST("bind", bind_it), CEREUS_RAW_REQUEST("keep", keep), CEREUS_RAW_REQUEST("push", push),
+    CEREUS_RAW_REQUEST("kick", kick),    CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("slow", slow),
 };
 
 static cereus_status plus_one(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
@@ -166,7 +173,7 @@ static cereus_status members(cereus_ctx *ctx, cereus_slice in, cereus_slice *out
 
 static const cereus_method gate_methods[] = {CEREUS_RAW_REQUEST("call", call), CEREUS_RAW_REQUEST("callall", call_all),
                                              CEREUS_RAW_REQUEST("members", members), CEREUS_RAW_REQUEST("who", who),
-                                             CEREUS_RAW_REQUEST("bind", bind)};
+                                             CEREUS_RAW_REQUEST("bind", bind_it)};
 
 static cereus_test_app *start_connector(const char *id)
 {
@@ -324,11 +331,34 @@ static void servers_may_come_and_go_while_others_look(void **state)
     cereus_test_end(two);
 }
 
-TEST_MAIN(cmocka_unit_test_setup_teardown(messages_for_another_type_are_forwarded_and_answered, make_dir, remove_dir),
-          cmocka_unit_test_setup_teardown(a_backend_does_with_a_session_what_its_frontend_would, make_dir, remove_dir),
-          cmocka_unit_test_setup_teardown(remotes_are_called_and_their_errors_come_back, make_dir, remove_dir),
-          cmocka_unit_test_setup_teardown(a_bind_elsewhere_ends_the_older_session, make_dir, remove_dir),
-          cmocka_unit_test_setup_teardown(messages_of_a_session_keep_their_order_on_the_way, make_dir, remove_dir),
-          cmocka_unit_test_setup_teardown(a_server_that_stops_answers_what_it_has_and_leaves, make_dir, remove_dir),
-          cmocka_unit_test_setup_teardown(two_servers_with_one_id_are_one_too_many, make_dir, remove_dir),
-          cmocka_unit_test_setup_teardown(servers_may_come_and_go_while_others_look, make_dir, remove_dir))
+static test_nats nats;
+
+static int start_nats(void **state)
+{
+    const char *rpc = getenv("CEREUS_TEST_RPC");
+    if (rpc && strcmp(rpc, "nats") == 0) {
+        test_nats_open(&nats);
+        nats_url = nats.url;
+    }
+    return 0;
+}
+
+static int stop_nats(void **state)
+{
+    test_nats_kill(&nats);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(messages_for_another_type_are_forwarded_and_answered, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_backend_does_with_a_session_what_its_frontend_would, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(remotes_are_called_and_their_errors_come_back, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_bind_elsewhere_ends_the_older_session, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(messages_of_a_session_keep_their_order_on_the_way, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_server_that_stops_answers_what_it_has_and_leaves, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(two_servers_with_one_id_are_one_too_many, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(servers_may_come_and_go_while_others_look, make_dir, remove_dir)};
+    return cmocka_run_group_tests(tests, start_nats, stop_nats);
+}

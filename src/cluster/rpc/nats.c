@@ -1,0 +1,520 @@
+/* cluster/rpc/nats.c: servers of many machines, over NATS, with Pitaya's subjects (cluster-protocol.md 4). Each loop has one
+ * connection with an inbox of its own, so answers come to the loop that asked; requests of others come to the first loop's.
+ *
+ *     pitaya/servers/<type>/<id>       requests     pitaya/<type>/user/<uid>/push, /kick     while that user is bound here
+ *     pitaya/<type>/bindings           binds of other frontends of the type
+ *
+ * While NATS is away calls and pushes fail at once, answers wait, and binds hold: what they subscribe to follows.
+ */
+#include <stdio.h>
+
+#include "base/strmap.h"
+#include "base/utf8.h"
+#include "cluster/rpc/rpc_impl.h"
+#include "config/config.h"
+#include "ext/nats.h"
+
+enum {
+    REPLIES_WAITING_MAX = 8 << 20, /* bytes of answers that wait for NATS, as nats.go's buffer */
+    SUBJECT_MAX = 4096,
+    PENDING_MIN = 1024, /* more than one read brings */
+    URLS_MAX = 32,
+};
+
+typedef struct nats_rpc {
+    crs_rpc base;
+    char *urls_text; /* cut at its commas */
+    const char *urls[URLS_MAX];
+    size_t url_count;
+    atomic_uint links, up;
+} nats_rpc;
+
+typedef struct nats_link {
+    crs_rpc_link base;
+    crs_nats *nats;
+    crs_nats_channel push, kick;
+    crs_nats_sub *requests, *binds; /* of the first loop's */
+    crs_strmap watched;             /* uid -> watched_user */
+    crs_list replies;               /* that wait for NATS */
+    size_t replies_len;
+    crs_bytes scratch;
+} nats_link;
+
+typedef struct watched_user {
+    unsigned refs;
+    crs_nats_sub *push, *kick;
+} watched_user;
+
+typedef struct waiting_reply {
+    crs_list link;
+    size_t subject_len, len; /* NUL behind the subject */
+    char bytes[];
+} waiting_reply;
+
+static nats_link *nats_of(crs_rpc_link *link)
+{
+    return (nats_link *)link;
+}
+
+/* ---- subjects ---- */
+
+/** May @p name be a part of a subject? White space would end it, an empty token is refused by NATS, and a token * or > would
+ * reach other users. */
+static bool good_name(cereus_slice name)
+{
+    size_t begin = 0;
+    if (name.len == 0 || name.len > SUBJECT_MAX / 2 || !crs_utf8_valid(name))
+        return false;
+    for (size_t i = 0; i <= name.len; i++) {
+        if (i < name.len && name.data[i] <= ' ')
+            return false;
+        if (i < name.len && name.data[i] != '.')
+            continue;
+        size_t len = i - begin;
+        bool inner = begin > 0 && i < name.len; /* the first and the last have a / beside them */
+        if ((len == 0 && inner) || (len == 1 && (name.data[begin] == '*' || name.data[begin] == '>')))
+            return false;
+        begin = i + 1;
+    }
+    return true;
+}
+
+static bool user_subject(char *out, const char *type, cereus_slice uid, const char *what)
+{
+    int n = snprintf(out, SUBJECT_MAX, "pitaya/%s/user/%.*s/%s", type, (int)uid.len, (const char *)uid.data, what);
+    return n > 0 && n < SUBJECT_MAX;
+}
+
+/* ---- settings ---- */
+
+static bool is_set(const cereus_config *cfg, crs_config_key key)
+{
+    return strcmp(crs_config_source(cfg, key), "default") != 0;
+}
+
+/** The client's key, or the server's where only that is set: a loop has one connection for both. */
+static crs_config_key either(const cereus_config *cfg, crs_config_key client, crs_config_key server)
+{
+    return is_set(cfg, client) || !is_set(cfg, server) ? client : server;
+}
+
+static uint64_t pick_ms(const cereus_config *cfg, crs_config_key client, crs_config_key server)
+{
+    return (uint64_t)crs_config_ms(cfg, either(cfg, client, server));
+}
+
+static uint64_t pick_int(const cereus_config *cfg, crs_config_key client, crs_config_key server)
+{
+    return (uint64_t)crs_config_int(cfg, either(cfg, client, server));
+}
+
+static crs_config_key url_key(const cereus_config *cfg)
+{
+    return either(cfg, CRS_KEY_NATS_CONNECT, CRS_KEY_NATS_SERVER_CONNECT);
+}
+
+/** Add the URLs of @p key. */
+static cereus_status add_urls(nats_rpc *r, crs_config_key key, char **at, cereus_error *err)
+{
+    const cereus_config *cfg = r->base.opt.config;
+    const char *text = crs_config_text(cfg, key), *name = crs_config_info_of(key)->name;
+    char *copy = *at, *state = NULL;
+    size_t before = r->url_count;
+    memcpy(copy, text, strlen(text) + 1);
+    *at += strlen(text) + 1;
+    for (char *url = strtok_r(copy, ", \t", &state); url; url = strtok_r(NULL, ", \t", &state)) {
+        const char *scheme_end = strstr(url, "://");
+        if (scheme_end && strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0)
+            return crs_fail(err, CEREUS_E_INVALID, "%s: %.*s:// is not supported, use nats:// or tls://", name,
+                            (int)CRS_MIN(scheme_end - url, 20), url);
+        bool known = false;
+        for (size_t i = 0; i < r->url_count; i++)
+            known = known || strcmp(r->urls[i], url) == 0;
+        if (known)
+            continue;
+        if (r->url_count == URLS_MAX)
+            return crs_fail(err, CEREUS_E_TOO_LONG, "%s: at most %d URLs", name, URLS_MAX);
+        r->urls[r->url_count++] = url;
+    }
+    if (before == 0 && r->url_count == 0)
+        return crs_fail(err, CEREUS_E_INVALID, "%s: is empty, give the URL of a NATS server", name);
+    return CEREUS_OK;
+}
+
+static cereus_status nats_init(crs_rpc *rpc, cereus_error *err)
+{
+    nats_rpc *r = (nats_rpc *)rpc;
+    const cereus_config *cfg = rpc->opt.config;
+    atomic_init(&r->links, 0);
+    atomic_init(&r->up, 0);
+    if (!good_name(cereus_slice_str(rpc->opt.self->id)) || !good_name(cereus_slice_str(rpc->opt.self->type)))
+        return crs_fail(err, CEREUS_E_INVALID,
+                        "cereus.id: over NATS neither the id nor the type of a server may have spaces, or * or > "
+                        "between dots");
+    size_t cap = strlen(crs_config_text(cfg, CRS_KEY_NATS_CONNECT)) + 1;
+    cap += strlen(crs_config_text(cfg, CRS_KEY_NATS_SERVER_CONNECT)) + 1;
+    char *at = r->urls_text = crs_malloc(cap);
+    if (!at)
+        return crs_fail(err, CEREUS_E_NOMEM, "rpc: out of memory");
+    CEREUS_TRY(add_urls(r, url_key(cfg), &at, err));
+    if (is_set(cfg, CRS_KEY_NATS_CONNECT) && is_set(cfg, CRS_KEY_NATS_SERVER_CONNECT))
+        return add_urls(r, CRS_KEY_NATS_SERVER_CONNECT, &at, err); /* two ways into one NATS */
+    return CEREUS_OK;
+}
+
+static void nats_fini(crs_rpc *rpc)
+{
+    crs_free(((nats_rpc *)rpc)->urls_text);
+}
+
+static bool nats_connected(const crs_rpc *rpc)
+{
+    const nats_rpc *r = (const nats_rpc *)rpc;
+    return atomic_load(&r->up) == atomic_load(&r->links);
+}
+
+/* ---- what comes in ---- */
+
+static void on_reply(void *user, uint64_t id, cereus_slice data, bool no_responders)
+{
+    nats_link *l = user;
+    crs_rpc_call *call = no_responders ? crs_rpc_find(&l->base, id) : NULL;
+    if (call)
+        crs_rpc_fail(call, CEREUS_E_FAILED, "nats: no responders available for request");
+    else if (!no_responders)
+        crs_rpc_answered(&l->base, id, data);
+}
+
+static void on_request(void *user, const crs_nats_message *m)
+{
+    nats_link *l = user;
+    l->base.events->on_request(l->base.user, &l->base, m->data, m->reply);
+}
+
+static void garbage(nats_link *l)
+{
+    CRS_COUNT(&l->base.loop->counters, rpc_garbage);
+}
+
+static void on_bind(void *user, const crs_nats_message *m)
+{
+    nats_link *l = user;
+    crs_bind_msg bind;
+    if (crs_bind_decode(m->data, &bind) == CEREUS_OK)
+        l->base.events->on_bound(l->base.user, &bind);
+    else
+        garbage(l);
+}
+
+/** The uid inside counts, not the subject. */
+static void on_push(void *user, const crs_nats_message *m)
+{
+    nats_link *l = user;
+    crs_push_msg push;
+    if (crs_push_decode(m->data, &push) == CEREUS_OK)
+        l->base.events->on_push(l->base.user, push.route, push.data, &push.uid, 1);
+    else
+        garbage(l);
+}
+
+static void on_kick(void *user, const crs_nats_message *m)
+{
+    nats_link *l = user;
+    cereus_slice uid;
+    if (crs_kick_decode(m->data, &uid) == CEREUS_OK)
+        l->base.events->on_kick(l->base.user, uid);
+    else
+        garbage(l);
+}
+
+static void send_waiting_replies(nats_link *l)
+{
+    crs_list *link;
+    while ((link = crs_list_pop(&l->replies))) {
+        waiting_reply *w = CRS_CONTAINER(link, waiting_reply, link);
+        cereus_slice data = cereus_slice_of(w->bytes + w->subject_len + 1, w->len);
+        if (crs_nats_publish(l->nats, w->bytes, data) != CEREUS_OK)
+            CRS_COUNT(&l->base.loop->counters, rpc_replies_lost);
+        crs_free(w);
+    }
+    l->replies_len = 0;
+}
+
+/** One line for all loops. */
+static void on_state(void *user, bool up)
+{
+    nats_link *l = user;
+    nats_rpc *r = (nats_rpc *)l->base.rpc;
+    unsigned now = up ? atomic_fetch_add(&r->up, 1) + 1 : atomic_fetch_sub(&r->up, 1) - 1;
+    unsigned links = atomic_load(&r->links);
+    if (!up && now + 1 == links)
+        crs_log_warn(l->base.loop->log,
+                     "the connection to NATS is lost: other servers cannot be reached until it is back");
+    else if (up && now == links)
+        crs_log_info(l->base.loop->log, "the connection to NATS is back");
+    if (up)
+        send_waiting_replies(l);
+}
+
+/* ---- life of a link ---- */
+
+static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
+{
+    nats_link *l = nats_of(link);
+    nats_rpc *r = (nats_rpc *)link->rpc;
+    const cereus_config *cfg = link->rpc->opt.config;
+    size_t pending = (size_t)crs_config_int(cfg, CRS_KEY_NATS_BUFFER_MESSAGES);
+    crs_nats_options opt = {
+        .urls = r->urls,
+        .url_count = r->url_count,
+        .name = link->rpc->opt.self->id,
+        .connect_timeout_ms = pick_ms(cfg, CRS_KEY_NATS_CONNECT_TIMEOUT, CRS_KEY_NATS_SERVER_CONNECT_TIMEOUT),
+        .tries = pick_int(cfg, CRS_KEY_NATS_RETRIES, CRS_KEY_NATS_SERVER_RETRIES),
+        .reconnect_wait_ms = pick_ms(cfg, CRS_KEY_NATS_RECONNECT_WAIT, CRS_KEY_NATS_SERVER_RECONNECT_WAIT),
+        .jitter_ms = pick_ms(cfg, CRS_KEY_NATS_JITTER, CRS_KEY_NATS_SERVER_JITTER),
+        .jitter_tls_ms = pick_ms(cfg, CRS_KEY_NATS_JITTER_TLS, CRS_KEY_NATS_SERVER_JITTER_TLS),
+        .ping_interval_ms = pick_ms(cfg, CRS_KEY_NATS_PING_INTERVAL, CRS_KEY_NATS_SERVER_PING_INTERVAL),
+        .pings_max = (uint32_t)pick_int(cfg, CRS_KEY_NATS_PINGS_MAX, CRS_KEY_NATS_SERVER_PINGS_MAX),
+        .pending_max = CRS_MAX(pending, (size_t)PENDING_MIN),
+        .on_reply = on_reply,
+        .on_state = on_state,
+        .user = l,
+    };
+    cereus_status st = crs_nats_connect(link->loop, &opt, &l->nats, err);
+    if (st)
+        return crs_fail_in(err, st, "%s: NATS cannot be reached", crs_config_info_of(url_key(cfg))->name);
+    size_t waiting_max = (size_t)crs_config_int(cfg, CRS_KEY_NATS_BUFFER_PUSH);
+    l->push = (crs_nats_channel){.nats = l->nats, .fn = on_push, .user = l, .waiting_max = waiting_max};
+    l->kick = (crs_nats_channel){.nats = l->nats, .fn = on_kick, .user = l, .waiting_max = waiting_max};
+    crs_strmap_init(&l->watched);
+    crs_list_init(&l->replies);
+    crs_bytes_init(&l->scratch, link->rpc->opt.request_max);
+    atomic_fetch_add(&r->links, 1);
+    atomic_fetch_add(&r->up, 1);
+    return CEREUS_OK;
+}
+
+static cereus_status nats_serve(crs_rpc_link *link, cereus_error *err)
+{
+    nats_link *l = nats_of(link);
+    const cereus_server *self = link->rpc->opt.self;
+    char subject[SUBJECT_MAX];
+    if (link->loop->index != 0) /* dispatch brings requests to their homes */
+        return CEREUS_OK;
+    snprintf(subject, sizeof subject, "pitaya/servers/%s/%s", self->type, self->id);
+    cereus_status st = crs_nats_subscribe(l->nats, subject, on_request, l, &l->requests);
+    snprintf(subject, sizeof subject, "pitaya/%s/bindings", self->type);
+    if (!st)
+        st = crs_nats_subscribe(l->nats, subject, on_bind, l, &l->binds);
+    return st ? crs_fail(err, st, "nats: %s cannot be subscribed to", subject) : CEREUS_OK;
+}
+
+static void nats_stop_serving(crs_rpc_link *link)
+{
+    nats_link *l = nats_of(link);
+    l->requests = crs_nats_unsubscribe(l->requests);
+    l->binds = crs_nats_unsubscribe(l->binds);
+}
+
+static void free_watched(watched_user *w)
+{
+    crs_nats_unsubscribe(w->push);
+    crs_nats_unsubscribe(w->kick);
+    crs_free(w);
+}
+
+static void on_nats_closed(void *user)
+{
+    nats_link *l = user;
+    crs_rpc_link_closed(&l->base);
+}
+
+static void nats_close(crs_rpc_link *link)
+{
+    nats_link *l = nats_of(link);
+    nats_rpc *r = (nats_rpc *)link->rpc;
+    nats_stop_serving(link);
+    size_t iter = 0;
+    cereus_slice uid;
+    void *value;
+    while (crs_strmap_next(&l->watched, &iter, &uid, &value))
+        free_watched(value);
+    crs_strmap_fini(&l->watched);
+    for (crs_list *at; (at = crs_list_pop(&l->replies));) {
+        CRS_COUNT(&link->loop->counters, rpc_replies_lost);
+        crs_free(CRS_CONTAINER(at, waiting_reply, link));
+    }
+    crs_bytes_fini(&l->scratch);
+    atomic_fetch_sub(&r->links, 1);
+    if (crs_nats_is_up(l->nats))
+        atomic_fetch_sub(&r->up, 1);
+    crs_nats_close(l->nats, on_nats_closed, l);
+}
+
+/* ---- what goes out ---- */
+
+static cereus_status nats_send(crs_rpc_link *link, const cereus_server *to, cereus_slice request, crs_rpc_call *call)
+{
+    nats_link *l = nats_of(link);
+    char subject[SUBJECT_MAX];
+    if (!good_name(cereus_slice_str(to->type)) || !good_name(cereus_slice_str(to->id))) {
+        crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, "the id or the type of that server cannot be in a subject of NATS");
+        return CEREUS_OK;
+    }
+    snprintf(subject, sizeof subject, "pitaya/servers/%s/%s", to->type, to->id);
+    cereus_status st = crs_nats_request(l->nats, subject, call->id, request);
+    if (st == CEREUS_E_UNAVAILABLE) {
+        crs_rpc_fail(call, st, "NATS is away, and with it the way to other servers");
+        return CEREUS_OK;
+    }
+    return st;
+}
+
+static cereus_status nats_settle(crs_rpc_link *link, crs_rpc_call *call)
+{
+    return crs_nats_echo(nats_of(link)->nats, call->id);
+}
+
+/** NATS is away: @p response waits for it, with its caller, if there is room. */
+static cereus_status keep_reply(nats_link *l, const char *subject, cereus_slice response)
+{
+    size_t subject_len = strlen(subject), len = sizeof(waiting_reply) + subject_len + 1 + response.len;
+    if (l->replies_len + len > REPLIES_WAITING_MAX)
+        return CEREUS_E_FULL;
+    waiting_reply *w = crs_malloc(len);
+    if (!w)
+        return CEREUS_E_NOMEM;
+    w->subject_len = subject_len;
+    w->len = response.len;
+    memcpy(w->bytes, subject, subject_len + 1);
+    if (response.len)
+        memcpy(w->bytes + subject_len + 1, response.data, response.len);
+    crs_list_push(&l->replies, &w->link);
+    l->replies_len += len;
+    return CEREUS_OK;
+}
+
+static cereus_status nats_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response)
+{
+    nats_link *l = nats_of(link);
+    char subject[SUBJECT_MAX];
+    if (reply_to.len >= sizeof subject)
+        return CEREUS_E_INVALID;
+    memcpy(subject, reply_to.data, reply_to.len);
+    subject[reply_to.len] = '\0';
+    cereus_status st = crs_nats_publish(l->nats, subject, response);
+    return st == CEREUS_E_UNAVAILABLE ? keep_reply(l, subject, response) : st;
+}
+
+static void trim(nats_link *l)
+{
+    if (l->scratch.cap > 1 << 20)
+        crs_bytes_fini(&l->scratch);
+}
+
+/** One message for each user, as Pitaya's servers expect. */
+static cereus_status nats_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
+                               cereus_slice data, const cereus_slice *uids, size_t count)
+{
+    CRS_UNUSED(servers);
+    nats_link *l = nats_of(link);
+    char subject[SUBJECT_MAX];
+    cereus_status st = CEREUS_OK;
+    if (!good_name(cereus_slice_str(type)))
+        return CEREUS_E_INVALID;
+    for (size_t i = 0; !st && i < count; i++) {
+        if (!good_name(uids[i]) || !user_subject(subject, type, uids[i], "push"))
+            continue; /* nobody can be bound to it */
+        l->scratch.len = 0;
+        st = crs_push_encode(&(crs_push_msg){.route = route, .uid = uids[i], .data = data}, &l->scratch);
+        if (!st)
+            st = crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
+    }
+    trim(l);
+    return st;
+}
+
+static cereus_status nats_kick(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid)
+{
+    CRS_UNUSED(servers);
+    nats_link *l = nats_of(link);
+    char subject[SUBJECT_MAX];
+    if (!good_name(cereus_slice_str(type)))
+        return CEREUS_E_INVALID;
+    if (!good_name(uid) || !user_subject(subject, type, uid, "kick"))
+        return CEREUS_OK;
+    l->scratch.len = 0;
+    CEREUS_TRY(crs_kick_encode(uid, &l->scratch));
+    return crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
+}
+
+static cereus_status nats_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
+{
+    CRS_UNUSED(servers);
+    nats_link *l = nats_of(link);
+    char subject[SUBJECT_MAX];
+    snprintf(subject, sizeof subject, "pitaya/%s/bindings", link->rpc->opt.self->type);
+    l->scratch.len = 0;
+    CEREUS_TRY(crs_bind_encode(bind, &l->scratch));
+    return crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
+}
+
+/* ---- users who are bound here ---- */
+
+static cereus_status nats_watch(crs_rpc_link *link, const char *uid)
+{
+    nats_link *l = nats_of(link);
+    const char *type = link->rpc->opt.self->type;
+    cereus_slice key = cereus_slice_str(uid);
+    char subject[SUBJECT_MAX];
+    watched_user *w = crs_strmap_get(&l->watched, key);
+    if (w) {
+        w->refs++;
+        return CEREUS_OK;
+    }
+    if (!good_name(key) || !user_subject(subject, type, key, "push"))
+        return CEREUS_E_INVALID;
+    if (!(w = crs_zalloc(sizeof *w)))
+        return CEREUS_E_NOMEM;
+    w->refs = 1;
+    cereus_status st = crs_nats_watch(&l->push, subject, &w->push);
+    user_subject(subject, type, key, "kick");
+    if (!st)
+        st = crs_nats_watch(&l->kick, subject, &w->kick);
+    if (!st)
+        st = crs_strmap_put(&l->watched, key, w, NULL);
+    if (st)
+        free_watched(w);
+    return st;
+}
+
+static void nats_unwatch(crs_rpc_link *link, const char *uid)
+{
+    nats_link *l = nats_of(link);
+    watched_user *w = crs_strmap_get(&l->watched, cereus_slice_str(uid));
+    if (!w || --w->refs > 0) /* a bind that failed was never watched */
+        return;
+    crs_strmap_del(&l->watched, cereus_slice_str(uid));
+    free_watched(w);
+}
+
+const crs_rpc_ops crs_rpc_nats = {
+    .name = "nats",
+    .rpc_size = sizeof(nats_rpc),
+    .link_size = sizeof(nats_link),
+    .init = nats_init,
+    .fini = nats_fini,
+    .open = nats_open,
+    .serve = nats_serve,
+    .stop_serving = nats_stop_serving,
+    .close = nats_close,
+    .send = nats_send,
+    .reply = nats_reply,
+    .push = nats_push,
+    .kick = nats_kick,
+    .announce = nats_announce,
+    .watch = nats_watch,
+    .unwatch = nats_unwatch,
+    .settle = nats_settle,
+    .connected = nats_connected,
+};

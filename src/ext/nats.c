@@ -1,0 +1,853 @@
+/* ext/nats.c: nats.c on a loop.
+ *
+ * The library calls the hooks below to have its socket polled, on the loop and on threads of its own, and closes the socket when
+ * it likes; so a duplicate is polled, which nobody else closes, and hooks on other threads leave word (`fd_next`, `cut`,
+ * flags) and post one mail. A write is not left to the next turn of epoll: it is done at the end of this one.
+ *
+ *    hook_attach: fd_next ──┐                        natsConnection_ProcessReadEvent ──> busy subscriptions ──> fn()
+ *    hook_read:   cut     ──┼─ mail ─> apply(): poll ┤
+ *    callbacks:   flags   ──┘                        natsConnection_ProcessWriteEvent <── end of turn <── publish
+ */
+#include "ext/nats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ext/nats_lib.h"
+
+#define LIB (&crs_natslib)
+
+enum {
+    OUT_MAX = 64 << 20,   /* bytes that wait for a NATS server which does not read */
+    CLOSE_FLUSH_MS = 500, /* for what was published before the end */
+    STALE_POLLS_MAX = 1000,
+    INBOX_CAP = 64,
+    ID_DIGITS = 16,
+};
+
+/* word from other threads */
+enum { FLAG_LOST = 1, FLAG_BACK = 2, FLAG_CLOSED = 4, FLAG_LAME = 8, FLAG_SLOW = 16, FLAG_ERROR = 32 };
+
+struct crs_nats_sub {
+    crs_list link; /* on `waiting` or `dying`, while there is no connection */
+    crs_nats *n;
+    natsSubscription *sub; /* NULL: not yet */
+    crs_nats_fn *fn;       /* of a busy one */
+    void *user;
+    crs_nats_channel *channel; /* of a quiet one */
+    char subject[];
+};
+
+typedef struct poller {
+    uv_poll_t poll;
+    crs_nats *n;
+    int fd;
+} poller;
+
+struct crs_nats {
+    crs_loop *loop;
+    crs_nats_options opt;
+    natsOptions *lib_opt;
+    natsConnection *conn;
+    char inbox[INBOX_CAP]; /* "_INBOX.<22>." */
+    size_t inbox_len;
+    crs_nats_sub *inbox_sub;
+    crs_nats_sub *busy[CRS_NATS_BUSY_MAX + 1];
+    crs_list waiting, dying;
+    poller *poller;       /* loop; NULL: nothing to poll */
+    bool blocked;         /* loop: the socket takes no more */
+    bool lost_told;       /* loop: on_state(false) was the last */
+    unsigned stale_polls; /* loop */
+    size_t pollers_open;  /* loop: of those that libuv has not let go */
+    crs_deferred flush;
+    crs_mail word;
+    atomic_bool word_posted;
+    atomic_bool want_write;
+    atomic_bool up;
+    atomic_uint flags;
+    atomic_int last_error;
+    atomic_uint_fast64_t dropped;
+    pthread_mutex_t mu;
+    pthread_cond_t changed;
+    int fd_next;         /* mu: to poll from now on; -1: none */
+    bool cut;            /* mu: what is polled has ended */
+    bool live;           /* mu: attached, and not cut since */
+    bool closed;         /* mu: the library's last callback has run */
+    size_t quiet_live;   /* mu: quiet subscriptions whose callbacks may still run */
+    int64_t lib_dropped; /* loop: what was counted of them */
+    bool closing;
+    bool settled;
+    bool all_mail_run;
+    crs_mail last;
+    void (*on_closed)(void *user);
+    void *on_closed_user;
+};
+
+static void apply(crs_nats *n);
+static void drain(crs_nats *n);
+static void flush(crs_nats *n);
+
+/* ---- word for the loop ---- */
+
+static void post_word(crs_nats *n)
+{
+    if (!atomic_exchange(&n->word_posted, true))
+        crs_loop_post_reserved(n->loop, &n->word);
+}
+
+static void raise_flag(crs_nats *n, unsigned flag)
+{
+    atomic_fetch_or(&n->flags, flag);
+    post_word(n);
+}
+
+static natsStatus hook_attach(void **user_data, void *loop, natsConnection *conn, natsSock fd)
+{
+    crs_nats *n = loop;
+    int copy = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0)
+        return NATS_IO_ERROR;
+    *user_data = n;
+    pthread_mutex_lock(&n->mu);
+    int old = n->fd_next;
+    n->fd_next = copy;
+    n->live = true;
+    n->conn = conn; /* the first time: before Connect() has returned it */
+    pthread_mutex_unlock(&n->mu);
+    if (old >= 0)
+        close(old);
+    post_word(n);
+    return NATS_OK;
+}
+
+static natsStatus hook_read(void *user, bool add)
+{
+    crs_nats *n = user;
+    if (add)
+        return NATS_OK;
+    pthread_mutex_lock(&n->mu);
+    int old = n->fd_next;
+    n->fd_next = -1;
+    n->cut = true;
+    n->live = false;
+    pthread_mutex_unlock(&n->mu);
+    atomic_store(&n->up, false);
+    if (old >= 0)
+        close(old);
+    raise_flag(n, FLAG_LOST);
+    return NATS_OK;
+}
+
+static natsStatus hook_write(void *user, bool add)
+{
+    crs_nats *n = user;
+    atomic_store(&n->want_write, add);
+    if (add && crs_loop_is_current(n->loop))
+        crs_loop_defer(n->loop, &n->flush);
+    else if (add)
+        post_word(n);
+    return NATS_OK;
+}
+
+static natsStatus hook_detach(void *user)
+{
+    CRS_UNUSED(user); /* close() does it */
+    return NATS_OK;
+}
+
+static void on_back(natsConnection *conn, void *user)
+{
+    CRS_UNUSED(conn);
+    raise_flag(user, FLAG_BACK);
+}
+
+static void on_lame(natsConnection *conn, void *user)
+{
+    CRS_UNUSED(conn);
+    raise_flag(user, FLAG_LAME);
+}
+
+static void on_error(natsConnection *conn, natsSubscription *sub, natsStatus st, void *user)
+{
+    CRS_UNUSED(conn);
+    CRS_UNUSED(sub);
+    crs_nats *n = user;
+    if (st != NATS_SLOW_CONSUMER)
+        atomic_store(&n->last_error, (int)st);
+    raise_flag(n, st == NATS_SLOW_CONSUMER ? FLAG_SLOW : FLAG_ERROR);
+}
+
+static void on_lib_closed(natsConnection *conn, void *user)
+{
+    CRS_UNUSED(conn);
+    crs_nats *n = user;
+    raise_flag(n, FLAG_CLOSED);
+    pthread_mutex_lock(&n->mu);
+    n->closed = true;
+    pthread_cond_signal(&n->changed);
+    pthread_mutex_unlock(&n->mu);
+}
+
+/* ---- the socket ---- */
+
+static void maybe_free(crs_nats *n)
+{
+    if (!n->closing || n->pollers_open || !n->all_mail_run)
+        return;
+    void (*on_closed)(void *user) = n->on_closed;
+    void *user = n->on_closed_user;
+    pthread_cond_destroy(&n->changed);
+    pthread_mutex_destroy(&n->mu);
+    crs_free(n);
+    if (on_closed)
+        on_closed(user);
+}
+
+static void on_poller_closed(uv_handle_t *handle)
+{
+    poller *p = CRS_CONTAINER(handle, poller, poll);
+    crs_nats *n = p->n;
+    crs_free(p);
+    n->pollers_open--;
+    maybe_free(n);
+}
+
+static void end_poller(crs_nats *n)
+{
+    poller *p = n->poller;
+    if (!p)
+        return;
+    n->poller = NULL;
+    n->blocked = false;
+    uv_poll_stop(&p->poll);
+    close(p->fd);
+    uv_close((uv_handle_t *)&p->poll, on_poller_closed);
+}
+
+static void on_io(uv_poll_t *handle, int status, int events)
+{
+    poller *p = CRS_CONTAINER(handle, poller, poll);
+    crs_nats *n = p->n;
+    if (n->poller != p)
+        return;
+    crs_loop_update_now(n->loop);
+    if (!atomic_load(&n->up) && ++n->stale_polls > STALE_POLLS_MAX) {
+        end_poller(
+            n); /* the library has given this socket up without a word; the next one comes with its next attempt */
+        return;
+    }
+    if (status < 0 || (events & UV_READABLE)) {
+        LIB->natsConnection_ProcessReadEvent(n->conn);
+        drain(n);
+    }
+    if (n->poller == p && (events & UV_WRITABLE))
+        flush(n);
+}
+
+static void begin_poller(crs_nats *n, int fd)
+{
+    poller *p = crs_zalloc(sizeof *p);
+    if (!p || uv_poll_init(&n->loop->uv, &p->poll, fd) != 0) {
+        crs_log_error(n->loop->log, "the connection to NATS cannot be watched");
+        crs_free(p);
+        close(fd);
+        return;
+    }
+    p->n = n;
+    p->fd = fd;
+    n->poller = p;
+    n->pollers_open++;
+    n->stale_polls = 0;
+    uv_poll_start(&p->poll, UV_READABLE, on_io);
+}
+
+/** What hooks have left: a socket to poll, one to leave. */
+static void apply(crs_nats *n)
+{
+    pthread_mutex_lock(&n->mu);
+    int fd = n->fd_next;
+    bool cut = n->cut || fd >= 0;
+    n->fd_next = -1;
+    n->cut = false;
+    pthread_mutex_unlock(&n->mu);
+    if (cut)
+        end_poller(n);
+    if (fd >= 0)
+        begin_poller(n, fd);
+    if (atomic_load(&n->want_write))
+        flush(n);
+}
+
+static void flush(crs_nats *n)
+{
+    if (!n->poller || !atomic_load(&n->want_write))
+        return;
+    LIB->natsConnection_ProcessWriteEvent(n->conn); /* hook_write(false) when all has gone */
+    bool blocked = atomic_load(&n->want_write);
+    if (n->poller && blocked != n->blocked) {
+        n->blocked = blocked;
+        uv_poll_start(&n->poller->poll, blocked ? UV_READABLE | UV_WRITABLE : UV_READABLE, on_io);
+    }
+}
+
+static void on_turn_end(crs_deferred *deferred)
+{
+    flush(CRS_CONTAINER(deferred, crs_nats, flush));
+}
+
+/* ---- messages ---- */
+
+static void deliver(crs_nats_fn *fn, void *user, natsMsg *m)
+{
+    const char *reply = LIB->natsMsg_GetReply(m);
+    crs_nats_message message = {
+        .subject = LIB->natsMsg_GetSubject(m),
+        .reply = cereus_slice_str(reply ? reply : ""),
+        .data = cereus_slice_of(LIB->natsMsg_GetData(m), (size_t)LIB->natsMsg_GetDataLength(m)),
+    };
+    fn(user, &message);
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static void deliver_reply(crs_nats *n, natsMsg *m)
+{
+    const char *subject = LIB->natsMsg_GetSubject(m);
+    uint64_t id = 0;
+    if (strlen(subject) != n->inbox_len + ID_DIGITS)
+        return;
+    for (const char *at = subject + n->inbox_len; *at; at++) {
+        int digit = hex_digit(*at);
+        if (digit < 0)
+            return; /* not one of ours: nobody waits for it */
+        id = id << 4 | (uint64_t)digit;
+    }
+    if (id == 0)
+        n->settled = true;
+    else if (!n->closing)
+        n->opt.on_reply(n->opt.user, id,
+                        cereus_slice_of(LIB->natsMsg_GetData(m), (size_t)LIB->natsMsg_GetDataLength(m)),
+                        LIB->natsMsg_IsNoResponders(m));
+}
+
+static void count_slow(crs_nats *n, natsSubscription *sub)
+{
+    int64_t dropped = 0;
+    CRS_COUNT(&n->loop->counters, nats_slow_consumers);
+    if (LIB->natsSubscription_GetDropped(sub, &dropped) == NATS_OK && dropped > n->lib_dropped) {
+        CRS_COUNT_N(&n->loop->counters, nats_dropped, (uint64_t)(dropped - n->lib_dropped));
+        n->lib_dropped = dropped;
+    }
+    static crs_log_limiter limiter;
+    crs_log_limited(n->loop->log, CEREUS_LOG_WARN, &limiter,
+                    "messages from NATS were dropped: this server is too slow for them");
+}
+
+/** Take what the parser has queued. */
+static void drain(crs_nats *n)
+{
+    for (size_t i = 0; i < CEREUS_COUNT(n->busy); i++) {
+        crs_nats_sub *s = n->busy[i];
+        int count = 0, bytes;
+        if (!s || !s->sub || LIB->natsSubscription_GetPending(s->sub, &count, &bytes) != NATS_OK)
+            continue;
+        while (count > 0 && n->busy[i] == s && s->sub) {
+            natsMsg *m = NULL;
+            natsStatus st = LIB->natsSubscription_NextMsg(&m, s->sub, 0);
+            if (st == NATS_SLOW_CONSUMER) { /* said once, in place of a message */
+                count_slow(n, s->sub);
+                continue;
+            }
+            if (st != NATS_OK)
+                break;
+            count--;
+            if (s == n->inbox_sub)
+                deliver_reply(n, m);
+            else if (!n->closing)
+                deliver(s->fn, s->user, m);
+            LIB->natsMsg_Destroy(m);
+        }
+    }
+}
+
+typedef struct quiet_mail {
+    crs_mail mail;
+    crs_nats_channel *channel;
+    natsMsg *m;
+} quiet_mail;
+
+static void quiet_arrives(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    quiet_mail *q = CRS_CONTAINER(mail, quiet_mail, mail);
+    atomic_fetch_sub(&q->channel->waiting, 1);
+    if (!q->channel->nats->closing)
+        deliver(q->channel->fn, q->channel->user, q->m);
+    LIB->natsMsg_Destroy(q->m);
+    crs_free(q);
+}
+
+/** Thread: the library's. */
+static void on_quiet(natsConnection *conn, natsSubscription *sub, natsMsg *m, void *user)
+{
+    CRS_UNUSED(conn);
+    CRS_UNUSED(sub);
+    crs_nats_channel *channel = user;
+    bool room = atomic_fetch_add(&channel->waiting, 1) < channel->waiting_max;
+    quiet_mail *q = room ? crs_malloc(sizeof *q) : NULL;
+    if (!q) {
+        atomic_fetch_sub(&channel->waiting, 1);
+        atomic_fetch_add(&channel->nats->dropped, 1);
+        raise_flag(channel->nats, FLAG_SLOW);
+        LIB->natsMsg_Destroy(m);
+        return;
+    }
+    *q = (quiet_mail){.mail = {.run = quiet_arrives}, .channel = channel, .m = m};
+    crs_loop_post_reserved(channel->nats->loop, &q->mail);
+}
+
+/** Thread: the library's. No callback of this subscription comes any more. */
+static void on_quiet_complete(void *user)
+{
+    crs_nats *n = user;
+    pthread_mutex_lock(&n->mu);
+    n->quiet_live--;
+    pthread_cond_signal(&n->changed);
+    pthread_mutex_unlock(&n->mu);
+}
+
+/* ---- subscriptions ---- */
+
+static cereus_status status_of(natsStatus st)
+{
+    switch (st) {
+    case NATS_OK:
+        return CEREUS_OK;
+    case NATS_NO_MEMORY:
+        return CEREUS_E_NOMEM;
+    case NATS_MAX_PAYLOAD:
+        return CEREUS_E_TOO_LONG;
+    case NATS_INVALID_SUBJECT:
+    case NATS_INVALID_ARG:
+        return CEREUS_E_INVALID;
+    default:
+        return CEREUS_E_UNAVAILABLE;
+    }
+}
+
+static cereus_status subscribe_now(crs_nats_sub *s)
+{
+    crs_nats *n = s->n;
+    if (!s->channel) {
+        CEREUS_TRY(status_of(LIB->natsConnection_SubscribeSync(&s->sub, n->conn, s->subject)));
+        return status_of(LIB->natsSubscription_SetPendingLimits(s->sub, (int)n->opt.pending_max, -1));
+    }
+    CEREUS_TRY(status_of(LIB->natsConnection_Subscribe(&s->sub, n->conn, s->subject, on_quiet, s->channel)));
+    pthread_mutex_lock(&n->mu);
+    n->quiet_live++;
+    pthread_mutex_unlock(&n->mu);
+    LIB->natsSubscription_SetOnCompleteCB(s->sub, on_quiet_complete, n);
+    return status_of(LIB->natsSubscription_SetPendingLimits(s->sub, -1, -1)); /* waiting_max bounds them */
+}
+
+static cereus_status add_sub(crs_nats *n, const char *subject, crs_nats_sub **ret_sub, const crs_nats_sub *like)
+{
+    size_t len = strlen(subject);
+    crs_nats_sub *s = crs_malloc(sizeof *s + len + 1);
+    if (!s)
+        return CEREUS_E_NOMEM;
+    *s = *like;
+    s->n = n;
+    crs_list_init(&s->link);
+    memcpy(s->subject, subject, len + 1);
+    cereus_status st = CEREUS_E_UNAVAILABLE;
+    if (atomic_load(&n->up))
+        st = subscribe_now(s);
+    if (st == CEREUS_E_UNAVAILABLE) {
+        crs_list_push(&n->waiting, &s->link);
+        st = CEREUS_OK;
+    }
+    if (st)
+        crs_nats_unsubscribe(s);
+    else
+        *ret_sub = s;
+    return st;
+}
+
+cereus_status crs_nats_subscribe(crs_nats *n, const char *subject, crs_nats_fn *fn, void *user, crs_nats_sub **ret_sub)
+{
+    crs_loop_assert_current(n->loop);
+    size_t i = 0;
+    while (i < CEREUS_COUNT(n->busy) && n->busy[i])
+        i++;
+    CRS_ASSERT(i < CEREUS_COUNT(n->busy));
+    CEREUS_TRY(add_sub(n, subject, ret_sub, &(crs_nats_sub){.fn = fn, .user = user}));
+    n->busy[i] = *ret_sub;
+    return CEREUS_OK;
+}
+
+cereus_status crs_nats_watch(crs_nats_channel *channel, const char *subject, crs_nats_sub **ret_sub)
+{
+    crs_loop_assert_current(channel->nats->loop);
+    return add_sub(channel->nats, subject, ret_sub, &(crs_nats_sub){.channel = channel});
+}
+
+static void free_sub(crs_nats_sub *s)
+{
+    crs_list_remove(&s->link);
+    if (s->sub)
+        LIB->natsSubscription_Destroy(s->sub);
+    crs_free(s);
+}
+
+crs_nats_sub *crs_nats_unsubscribe(crs_nats_sub *s)
+{
+    if (!s)
+        return NULL;
+    crs_nats *n = s->n;
+    for (size_t i = 0; i < CEREUS_COUNT(n->busy); i++) {
+        if (n->busy[i] == s)
+            n->busy[i] = NULL;
+    }
+    if (s->sub && !atomic_load(&n->up)) {
+        crs_list_remove(&s->link);
+        crs_list_push(&n->dying, &s->link);
+    } else {
+        free_sub(s);
+    }
+    return NULL;
+}
+
+/** The connection is back. */
+static void catch_up(crs_nats *n)
+{
+    crs_list *link;
+    while ((link = crs_list_pop(&n->dying)))
+        free_sub(CRS_CONTAINER(link, crs_nats_sub, link));
+    crs_list waiting;
+    crs_list_init(&waiting);
+    while ((link = crs_list_pop(&n->waiting)))
+        crs_list_push(&waiting, link);
+    while ((link = crs_list_pop(&waiting))) {
+        crs_nats_sub *s = CRS_CONTAINER(link, crs_nats_sub, link);
+        cereus_status st = atomic_load(&n->up) ? subscribe_now(s) : CEREUS_E_UNAVAILABLE;
+        if (st == CEREUS_E_UNAVAILABLE)
+            crs_list_push(&n->waiting, &s->link);
+        else if (st)
+            crs_log_error(n->loop->log, "a subscription could not be made", CRS_STR("subject", s->subject),
+                          CRS_STR("error", cereus_status_text(st)));
+    }
+}
+
+/* ---- what happened ---- */
+
+static void on_word(crs_loop *loop, crs_mail *mail)
+{
+    crs_nats *n = CRS_CONTAINER(mail, crs_nats, word);
+    atomic_store(&n->word_posted, false); /* first: what comes from now on posts again */
+    unsigned flags = atomic_exchange(&n->flags, 0);
+    apply(n);
+    if (n->closing)
+        return;
+    uint64_t dropped = atomic_exchange(&n->dropped, 0);
+    CRS_COUNT_N(&loop->counters, nats_dropped, dropped);
+    if ((flags & FLAG_SLOW) && dropped) {
+        static crs_log_limiter limiter;
+        CRS_COUNT(&loop->counters, nats_slow_consumers);
+        crs_log_limited(loop->log, CEREUS_LOG_WARN, &limiter,
+                        "pushes and kicks from NATS were dropped: more wait than "
+                        "pitaya.cluster.rpc.server.nats.buffer.push");
+    }
+    if (flags & FLAG_LAME) {
+        CRS_COUNT(&loop->counters, nats_lame_ducks);
+        crs_log_info(loop->log, "the NATS server will stop: the connection moves when it does");
+    }
+    if (flags & FLAG_ERROR) {
+        static crs_log_limiter limiter;
+        crs_log_limited(loop->log, CEREUS_LOG_WARN, &limiter, "NATS reports an error",
+                        CRS_STR("error", LIB->natsStatus_GetText((natsStatus)atomic_load(&n->last_error))));
+    }
+    if ((flags & FLAG_LOST) && !n->lost_told) {
+        n->lost_told = true;
+        CRS_COUNT(&loop->counters, nats_disconnects);
+        if (n->opt.on_state)
+            n->opt.on_state(n->opt.user, false);
+    }
+    pthread_mutex_lock(&n->mu);
+    bool back = (flags & FLAG_BACK) && n->live;
+    pthread_mutex_unlock(&n->mu);
+    if (back) {
+        atomic_store(&n->up, true);
+        n->lost_told = false;
+        CRS_COUNT(&loop->counters, nats_reconnects);
+        catch_up(n);
+        if (n->opt.on_state)
+            n->opt.on_state(n->opt.user, true);
+    }
+    if (flags & FLAG_CLOSED)
+        crs_log_error(loop->log, "the NATS library has given up: it refuses our credentials. Mend them, and start this "
+                                 "server again");
+}
+
+bool crs_nats_is_up(const crs_nats *n)
+{
+    return atomic_load(&n->up);
+}
+
+/* ---- publishing ---- */
+
+static cereus_status publish(crs_nats *n, const char *subject, const char *reply, cereus_slice data)
+{
+    crs_loop_assert_current(n->loop);
+    if (!atomic_load(&n->up))
+        return CEREUS_E_UNAVAILABLE;
+    if (data.len > INT32_MAX)
+        return CEREUS_E_TOO_LONG;
+    if (n->blocked && (size_t)LIB->natsConnection_Buffered(n->conn) + data.len > OUT_MAX)
+        return CEREUS_E_FULL;
+    return status_of(reply ? LIB->natsConnection_PublishRequest(n->conn, subject, reply, data.data, (int)data.len)
+                           : LIB->natsConnection_Publish(n->conn, subject, data.data, (int)data.len));
+}
+
+/** Our inbox with @p id at its end. */
+static const char *address(crs_nats *n, uint64_t id, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    memcpy(out, n->inbox, n->inbox_len);
+    for (int i = 0; i < ID_DIGITS; i++)
+        out[n->inbox_len + i] = digits[id >> (60 - 4 * i) & 15];
+    out[n->inbox_len + ID_DIGITS] = '\0';
+    return out;
+}
+
+cereus_status crs_nats_publish(crs_nats *n, const char *subject, cereus_slice data)
+{
+    return publish(n, subject, NULL, data);
+}
+
+cereus_status crs_nats_request(crs_nats *n, const char *subject, uint64_t id, cereus_slice data)
+{
+    char reply[INBOX_CAP + ID_DIGITS + 1];
+    return publish(n, subject, address(n, id, reply), data);
+}
+
+cereus_status crs_nats_echo(crs_nats *n, uint64_t id)
+{
+    char subject[INBOX_CAP + ID_DIGITS + 1];
+    return publish(n, address(n, id, subject), NULL, (cereus_slice){0});
+}
+
+/* ---- life ---- */
+
+static bool wants_tls(const crs_nats_options *opt)
+{
+    for (size_t i = 0; i < opt->url_count; i++) {
+        if (strncmp(opt->urls[i], "tls://", 6) == 0)
+            return true;
+    }
+    return false;
+}
+
+static natsStatus make_options(crs_nats *n)
+{
+    const crs_nats_options *opt = &n->opt;
+    natsStatus st = LIB->natsOptions_Create(&n->lib_opt);
+    natsOptions *o = n->lib_opt;
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetServers(o, (const char **)opt->urls, (int)opt->url_count);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetName(o, opt->name);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetTimeout(o, (int64_t)opt->connect_timeout_ms);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetMaxReconnect(o, -1);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetReconnectWait(o, (int64_t)opt->reconnect_wait_ms);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetReconnectJitter(o, (int64_t)opt->jitter_ms, (int64_t)opt->jitter_tls_ms);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetPingInterval(o, (int64_t)opt->ping_interval_ms);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetMaxPingsOut(o, (int)opt->pings_max);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetSendAsap(o, true); /* no flusher thread, which sleeps 1 ms before each write */
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetEventLoop(o, n, hook_attach, hook_read, hook_write, hook_detach);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_UseGlobalMessageDelivery(o, true); /* not a thread for each quiet subscription */
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetReconnectedCB(o, on_back, n);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetClosedCB(o, on_lib_closed, n);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetErrorHandler(o, on_error, n);
+    if (st == NATS_OK)
+        st = LIB->natsOptions_SetLameDuckModeCB(o, on_lame, n);
+    if (st == NATS_OK && wants_tls(opt))
+        st = LIB->natsOptions_SetSecure(o, true);
+    return st;
+}
+
+static void pause_ms(uint64_t ms, uint64_t jitter_ms)
+{
+    uint32_t random = 0;
+    ssize_t got = getrandom(&random, sizeof random, 0);
+    CRS_UNUSED(got);
+    ms += jitter_ms ? random % jitter_ms : 0;
+    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&t, &t) != 0 && errno == EINTR) {
+    }
+}
+
+static natsStatus connect_with_patience(crs_nats *n)
+{
+    natsStatus st;
+    for (uint64_t tries = 0;; tries++) {
+        natsConnection *conn = NULL;
+        st = LIB->natsConnection_Connect(&conn, n->lib_opt);
+        if (st == NATS_OK)
+            n->conn = conn;
+        if (st == NATS_OK || tries >= n->opt.tries)
+            return st;
+        if (tries == 0)
+            crs_log_warn(n->loop->log, "NATS cannot be reached, trying again",
+                         CRS_STR("error", LIB->nats_GetLastError(NULL)));
+        pause_ms(n->opt.reconnect_wait_ms, wants_tls(&n->opt) ? n->opt.jitter_tls_ms : n->opt.jitter_ms);
+    }
+}
+
+static cereus_status open_inbox(crs_nats *n)
+{
+    natsInbox *inbox = NULL;
+    CEREUS_TRY(status_of(LIB->natsInbox_Create(&inbox)));
+    int len = snprintf(n->inbox, sizeof n->inbox, "%s.", (const char *)inbox);
+    LIB->natsInbox_Destroy(inbox);
+    CRS_ASSERT(len > 0 && (size_t)len < sizeof n->inbox);
+    n->inbox_len = (size_t)len;
+    char all[INBOX_CAP + 2];
+    snprintf(all, sizeof all, "%s*", n->inbox);
+    return crs_nats_subscribe(n, all, NULL, NULL, &n->inbox_sub);
+}
+
+cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_nats **ret_nats, cereus_error *err)
+{
+    crs_loop_assert_current(loop);
+    CEREUS_TRY(crs_nats_load(err));
+    crs_nats *n = crs_zalloc(sizeof *n);
+    if (!n)
+        return crs_fail(err, CEREUS_E_NOMEM, "nats: out of memory");
+    n->loop = loop;
+    n->opt = *opt;
+    n->fd_next = -1;
+    n->word.run = on_word;
+    crs_list_init(&n->waiting);
+    crs_list_init(&n->dying);
+    crs_deferred_init(&n->flush, on_turn_end);
+    pthread_mutex_init(&n->mu, NULL);
+    pthread_cond_init(&n->changed, NULL);
+
+    sigset_t all, was;
+    sigfillset(&all); /* signals are for the thread that waits for the end, not for the library's */
+    pthread_sigmask(SIG_SETMASK, &all, &was);
+    natsStatus lib = make_options(n);
+    if (lib == NATS_OK)
+        lib = connect_with_patience(n);
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    cereus_status st = status_of(lib);
+    if (lib != NATS_OK)
+        crs_fail(err, st, "%s", LIB->nats_GetLastError(NULL) ? LIB->nats_GetLastError(NULL) : "not connected");
+    n->opt.urls = NULL; /* the library has copied them */
+    n->opt.name = NULL;
+    if (lib == NATS_OK) {
+        atomic_store(&n->up, true);
+        apply(n);
+        if ((st = open_inbox(n)))
+            crs_fail(err, st, "nats: the inbox cannot be subscribed to");
+        if (!st && !n->poller)
+            st = crs_fail(err, CEREUS_E_IO, "nats: the connection cannot be watched");
+    }
+    if (st) {
+        crs_nats_close(n, NULL, NULL);
+        return st;
+    }
+    *ret_nats = n;
+    return CEREUS_OK;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/** Until NATS has handled what was published: a connection that is closed with unread bytes is reset, and could lose it. */
+static void flush_all(crs_nats *n)
+{
+    int64_t end = now_ms() + CLOSE_FLUSH_MS;
+    if (crs_nats_echo(n, 0) != CEREUS_OK)
+        return;
+    flush(n);
+    while (n->poller && !n->settled && now_ms() < end) {
+        struct pollfd p = {.fd = n->poller->fd,
+                           .events = (short)(POLLIN | (atomic_load(&n->want_write) ? POLLOUT : 0))};
+        if (poll(&p, 1, (int)(end - now_ms())) < 0 && errno != EINTR)
+            return;
+        if (p.revents & ~POLLOUT) {
+            LIB->natsConnection_ProcessReadEvent(n->conn);
+            drain(n);
+        }
+        flush(n);
+    }
+}
+
+static void on_last(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_nats *n = CRS_CONTAINER(mail, crs_nats, last);
+    n->all_mail_run = true;
+    maybe_free(n);
+}
+
+void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user)
+{
+    crs_loop_assert_current(n->loop);
+    n->closing = true;
+    n->on_closed = on_closed;
+    n->on_closed_user = user;
+    bool connected = n->inbox_sub; /* else the library has closed it already, or never made it */
+    if (connected)
+        flush_all(n);
+    atomic_store(&n->up, false); /* from here on nothing is written: Close() would wait 500 ms for its way out */
+    n->inbox_sub = crs_nats_unsubscribe(n->inbox_sub);
+    crs_deferred_cancel(&n->flush);
+    if (connected) {
+        LIB->natsConnection_Close(n->conn); /* waits for an attempt to connect, if one is under way */
+        crs_list *link;
+        while ((link = crs_list_pop(&n->dying)))
+            free_sub(CRS_CONTAINER(link, crs_nats_sub, link));
+        pthread_mutex_lock(&n->mu);
+        while (!n->closed || n->quiet_live) /* from here on none of its threads knows us */
+            pthread_cond_wait(&n->changed, &n->mu);
+        pthread_mutex_unlock(&n->mu);
+        LIB->natsConnection_Destroy(n->conn);
+    }
+    LIB->natsOptions_Destroy(n->lib_opt);
+    pthread_mutex_lock(&n->mu);
+    n->cut = true;
+    pthread_mutex_unlock(&n->mu);
+    apply(n);
+    crs_deferred_cancel(&n->flush);
+    n->last.run = on_last; /* behind all mail of those threads */
+    crs_loop_post_reserved(n->loop, &n->last);
+}
