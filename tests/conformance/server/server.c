@@ -13,6 +13,7 @@
 #include <cereus/cereus.h>
 
 #include <jansson.h>
+#include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -579,8 +580,48 @@ static cereus_status probe_counters(cereus_ctx *ctx, cereus_slice in, cereus_sli
     return reply_json(ctx, reply, 0, out);
 }
 
+/* The size in the last element of @p xml that begins with @p element; 0: there is none. */
+static size_t last_size(const char *xml, const char *element)
+{
+    const char *last = NULL;
+    for (const char *at = xml; (at = strstr(at, element)); at++)
+        last = at;
+    const char *size = last ? strstr(last, "size=\"") : NULL;
+    return size ? strtoull(size + strlen("size=\""), NULL, 10) : 0;
+}
+
+/* Bytes that glibc has given out, of all arenas: their sums stand at the end of what malloc_info() says. */
+static size_t heap_in_use(void)
+{
+    char *xml = NULL;
+    size_t len;
+    FILE *f = open_memstream(&xml, &len);
+    if (!f)
+        return 0;
+    malloc_info(0, f);
+    fclose(f);
+    size_t bytes = last_size(xml, "<system type=\"current\"") + last_size(xml, "<total type=\"mmap\"") -
+                   last_size(xml, "<total type=\"fast\"") - last_size(xml, "<total type=\"rest\"");
+    free(xml);
+    return bytes;
+}
+
+size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
+/* Bytes of the heap in use, all threads; the allocator of a sanitizer keeps its own account. */
+static cereus_status probe_heap(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    size_t bytes = __sanitizer_get_current_allocated_bytes ? __sanitizer_get_current_allocated_bytes() : heap_in_use();
+    char *text = cereus_ctx_printf(ctx, "%zu", bytes);
+    if (!text)
+        return CEREUS_E_NOMEM;
+    *out = cereus_slice_str(text);
+    return CEREUS_OK;
+}
+
 static const cereus_method probe_methods[] = {
     CEREUS_RAW_REQUEST("counters", probe_counters),
+    CEREUS_RAW_REQUEST("heap", probe_heap),
 };
 
 /* -- hooks and validator of the configurations that ask for them -- */
