@@ -63,6 +63,7 @@ static crs_frontend_options frontend_options(cereus_app *app, crs_dispatch *d)
     const cereus_config *cfg = app->config;
     return (crs_frontend_options){
         .heartbeat_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_HEARTBEAT_INTERVAL),
+        .bind_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_BIND_TIMEOUT),
         .handshake_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_HANDSHAKE_TIMEOUT),
         .write_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_WRITE_TIMEOUT),
         .outbox_max = crs_config_size(cfg, CRS_KEY_OUTBOX_BYTES),

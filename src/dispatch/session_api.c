@@ -246,6 +246,8 @@ static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
     if (st) {
         crs_free(agent->uid);
         agent->uid = NULL;
+    } else {
+        agent->deadline_ms = UINT64_MAX;
     }
     ctx->session->uid = NULL;
     return st;

@@ -283,7 +283,7 @@ static void on_timer(crs_timer *timer)
         return;
     }
     if (agent->deadline_ms <= now) {
-        crs_agent_close(agent, CRS_CLOSE_HANDSHAKE_TIMEOUT);
+        crs_agent_close(agent, agent->opened ? CRS_CLOSE_BIND_TIMEOUT : CRS_CLOSE_HANDSHAKE_TIMEOUT);
         return;
     }
     if (agent->tick_ms <= now) {
@@ -397,7 +397,13 @@ static void on_ack(crs_agent *agent)
     if (agent->state == CRS_AGENT_START)
         return; /* Q1: opens nothing, so that no one gets past the validators; data that follows closes */
     agent->state = CRS_AGENT_WORKING;
-    agent->deadline_ms = UINT64_MAX;
+    if (agent->opened)
+        return; /* another handshake gives no more time to bind */
+    uint64_t bind_timeout_ms = agent->frontend->opt.bind_timeout_ms;
+    agent->opened = true;
+    agent->deadline_ms = bind_timeout_ms ? agent->frontend->loop->now_ms + bind_timeout_ms : UINT64_MAX;
+    if (bind_timeout_ms && !arm(agent))
+        crs_agent_close(agent, CRS_CLOSE_NO_MEMORY);
 }
 
 static crs_input on_data(crs_agent *agent, cereus_slice data)

@@ -55,6 +55,7 @@ typedef struct crs_agent_ops {
 typedef struct crs_frontend_options {
     uint64_t heartbeat_ms;
     uint64_t handshake_timeout_ms;
+    uint64_t bind_timeout_ms; /* from the ack to the bind; 0: no deadline */
     uint64_t write_timeout_ms;
     size_t outbox_max;      /* bytes */
     bool outbox_drop;       /* over it: drop pushes; else disconnect */
@@ -118,11 +119,12 @@ struct crs_agent {
     uint32_t last_seen_s; /* Unix seconds of the last packet */
     crs_timer timer;
     uint64_t tick_ms;     /* loop time of the next heartbeat */
-    uint64_t deadline_ms; /* loop time for the handshake; UINT64_MAX: done */
+    uint64_t deadline_ms; /* loop time for the handshake, then for the bind if that has one; UINT64_MAX: done */
     crs_peer peer;
     bool running;   /* a call holds the lane */
     bool freeing;   /* free it when the last pin goes */
     bool binding;   /* a bind is on its way */
+    bool opened;    /* it has been WORKING: the deadline is no more that of the handshake */
     uint8_t state;  /* crs_agent_state */
     uint8_t reason; /* crs_close_reason, when closed */
     uint8_t needs;  /* CRS_NEEDS_* of its client */

@@ -105,6 +105,26 @@ static void a_handshake_that_does_not_come_is_not_waited_for(void **state)
     cereus_test_expect_closed(c);
 }
 
+static void one_who_does_not_log_in_is_cut(void **state)
+{
+    (void)state;
+    t = cereus_test_end(t);
+    t = cereus_test_new(game_new(), CEREUS_TEST_MEMORY);
+    cereus_test_set(t, "cereus.bind.timeout", "20s");
+    cereus_test_start(t);
+    for (cereus_test_transport transport = CEREUS_TEST_TCP; transport <= CEREUS_TEST_WS; transport++) {
+        cereus_test_client *stays = player(transport, transport == CEREUS_TEST_TCP ? "alice" : "bob");
+        cereus_test_client *idles = cereus_test_connect(t, transport);
+        cereus_test_advance(t, 19999);
+        cereus_test_call(idles, "room.echo", "a request is no login");
+        cereus_test_expect_sessions(t, transport == CEREUS_TEST_TCP ? 2 : 3);
+        cereus_test_advance(t, 1);
+        cereus_test_expect_closed(idles);
+        cereus_test_call(stays, "room.echo", "still here");
+    }
+    cereus_test_expect_counter(t, "bind_timeouts", 2);
+}
+
 static void loops_are_turned_in_turn(void **state)
 {
     (void)state;
@@ -266,6 +286,7 @@ int main(void)
         TEST(waits_end_in_the_order_of_their_times),
         TEST(a_silent_player_is_cut_and_a_thawed_one_hears_of_it),
         TEST(a_handshake_that_does_not_come_is_not_waited_for),
+        TEST(one_who_does_not_log_in_is_cut),
         TEST(loops_are_turned_in_turn),
         TEST(apps_beside_each_other_share_the_clock),
         TEST(a_start_and_a_stop_may_wait_for_modules),

@@ -38,6 +38,7 @@ static const struct row {
     {CRS_KEY_RATELIMIT_COUNT, "cereus.ratelimit.count", "CEREUS_RATELIMIT_COUNT", "all", 0, "data", 1, "none"},
     {CRS_KEY_SESSIONS_MAX, "cereus.sessions.max", "CEREUS_SESSIONS_MAX", "1000000", 1000000, "1", 1, "0"},
     {CRS_KEY_HANDSHAKE_TIMEOUT, "cereus.handshake.timeout", "CEREUS_HANDSHAKE_TIMEOUT", "10s", 10000, "1ms", 1, "0s"},
+    {CRS_KEY_BIND_TIMEOUT, "cereus.bind.timeout", "CEREUS_BIND_TIMEOUT", "0s", 0, "1m", 60000, "2h"},
     {CRS_KEY_HEARTBEAT_INTERVAL, "pitaya.heartbeat.interval", "PITAYA_HEARTBEAT_INTERVAL", "30s", 30000, "1.5s", 1500,
      "0"},
     {CRS_KEY_WRITE_TIMEOUT, "pitaya.buffer.agent.conntimeout", "PITAYA_BUFFER_AGENT_CONNTIMEOUT", "10s", 10000, "3s",

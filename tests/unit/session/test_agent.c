@@ -482,6 +482,38 @@ static void a_handshake_has_a_deadline_which_only_the_ack_takes_away(void **stat
     }
 }
 
+static void a_login_may_have_a_deadline(void **state)
+{
+    for (int bound = 0; bound < 2; bound++) {
+        world w;
+        world_init(&w);
+        w.opt.bind_timeout_ms = 3000;
+        world_start(&w);
+        w.pipe = connect_client(&w);
+        test_pass(&w.t, 500);
+        send_hello(w.pipe);
+        send_ack(w.pipe);
+        test_settle(&w.t);
+        test_pass(&w.t, 2999);
+        assert_int_equal(w.closed, 0);
+        if (bound) {
+            w.agent->deadline_ms = UINT64_MAX; /* as a bind does */
+        } else {
+            send_hello(w.pipe); /* another handshake gives no more time */
+            send_ack(w.pipe);
+        }
+        test_settle(&w.t);
+        test_pass(&w.t, 1);
+        if (bound) {
+            assert_int_equal(w.closed, 0);
+        } else {
+            assert_closed_because(&w, BIND_TIMEOUT);
+            assert_int_equal(COUNTER(&w, bind_timeouts), 1);
+        }
+        world_end(&w);
+    }
+}
+
 static void a_silent_client_sees_two_heartbeats_and_the_end_at_the_third(void **state)
 {
     for (int64_t phase = 0; phase < 1000; phase += 111) { /* of the second in which it connects */
@@ -1224,6 +1256,7 @@ TEST_MAIN(cmocka_unit_test(a_handshake_is_answered_in_every_state_and_shuts_the_
           cmocka_unit_test(handshake_ack_and_data_may_come_at_once),
           cmocka_unit_test(what_the_server_says_goes_out_in_every_state),
           cmocka_unit_test(a_handshake_has_a_deadline_which_only_the_ack_takes_away),
+          cmocka_unit_test(a_login_may_have_a_deadline),
           cmocka_unit_test(a_silent_client_sees_two_heartbeats_and_the_end_at_the_third),
           cmocka_unit_test(a_client_that_answers_every_second_heartbeat_stays),
           cmocka_unit_test(the_deadline_follows_the_rule_for_any_life_signs),
