@@ -100,8 +100,12 @@ cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
     app->core.unique = false;
     if (strcmp(discovery, "auto") == 0)
         discovery = app->clustered ? "local" : "none";
-    if (strcmp(discovery, "none") == 0)
+    if (strcmp(discovery, "none") == 0) {
+        if (app->core.remotes.service_count)
+            crs_log_warn(&app->log, "remotes are registered, but nobody can call them: this server is alone",
+                         CRS_UINT("services", app->core.remotes.service_count), CRS_STR("fix", "cereus.cluster"));
         return CEREUS_OK;
+    }
     if (strcmp(rpc, "auto") == 0)
         rpc = strcmp(discovery, "local") == 0 ? "local" : "nats";
     const crs_discovery_ops *discovery_ops = crs_discovery_engine(discovery);

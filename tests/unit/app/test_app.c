@@ -164,6 +164,7 @@ static void a_running_app_cannot_be_set_up(void **state)
         assert_string_equal(err.msg, "you shouldn't change listeners while the app is already running");
         assert_int_equal(cereus_app_register(g->app, "x", echo_methods, 1, NULL, &err), CEREUS_E_STATE);
         assert_int_equal(cereus_app_add_dictionary(g->app, "a.b", 1, &err), CEREUS_E_STATE);
+        assert_string_equal(err.msg, "you shouldn't change the dictionary while the app is already running");
         assert_int_equal(cereus_app_set_serializer(g->app, NULL), CEREUS_E_STATE);
         assert_int_equal(cereus_app_set_log(g->app, NULL, NULL), CEREUS_E_STATE);
         assert_int_equal(cereus_app_on_session_bind(g->app, NULL, NULL), CEREUS_E_STATE);
