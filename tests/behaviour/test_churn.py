@@ -93,6 +93,7 @@ class Limits(BehaviourTest):
         return conn
 
     def test_running_out_of_descriptors_hurts_only_newcomers(self):
+        start = time.monotonic()
         self.serve(before=['sh', '-c', 'ulimit -n 64; exec "$@"', 'sh'])
         conns = [self.newcomer() for _ in range(200)]
         for _ in range(5):
@@ -105,9 +106,16 @@ class Limits(BehaviourTest):
                 with self.server.connect() as conn:
                     conn.handshake(timeout=BUSY_S)
                     self.assert_echo(conn)
-                    return
+                    break
             except (wire.Malformed, OSError):
                 self.assertLess(time.monotonic(), deadline, 'nobody is let in any more')
+        failed = self.counters('accept_errors')['accept_errors']
+        lines = self.server.errors().count('cannot accept connections')
+        seconds = time.monotonic() - start + 1
+        self.assertGreater(failed, 0)
+        self.assertLess(failed, 400 * seconds)  # it pauses: four listeners at most, on a few loops, ten times a second
+        self.assertGreater(lines, 0)
+        self.assertLessEqual(lines, 10 * (seconds + 1))  # and it does not fill the log
 
 
 if __name__ == '__main__':

@@ -152,6 +152,27 @@ static void members_come_and_go(void **state)
     game_end(g); /* with its members */
 }
 
+static void names_are_whole(void **state)
+{
+    static const char *const names[] = {"x", "x/uids", "x/uids/y", "/x", "x/", "X", "\xc3\xa9", "groups/x"};
+    game *g = groups_game();
+    game_start(g);
+    client *c = client_connect(g, GAME_TCP);
+    char text[64];
+    for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
+        snprintf(text, sizeof text, "create %s", names[i]);
+        client_call(c, "here.do", text);
+        snprintf(text, sizeof text, "count %s", names[i]);
+        assert_string_equal(client_call(c, "here.do", text), "0");
+        snprintf(text, sizeof text, "add %s y", names[i]);
+        client_call(c, "here.do", text);
+    }
+    client_call(c, "here.do", "delete x");
+    assert_string_equal(client_call(c, "here.do", "members x/uids"), "[y]"); /* F-56 */
+    assert_string_equal(client_call(c, "here.do", "members x/uids/y"), "[y]");
+    game_end(g);
+}
+
 static void a_group_expires_unless_it_is_renewed(void **state)
 {
     game *g = groups_game();
@@ -286,7 +307,7 @@ static void a_member_is_a_uid_not_the_session_that_had_it(void **state)
 }
 
 TEST_MAIN(cmocka_unit_test(every_failure_has_its_text), cmocka_unit_test(members_come_and_go),
-          cmocka_unit_test(a_group_expires_unless_it_is_renewed),
+          cmocka_unit_test(names_are_whole), cmocka_unit_test(a_group_expires_unless_it_is_renewed),
           cmocka_unit_test(a_broadcast_reaches_all_loops_and_transports),
           cmocka_unit_test(a_member_that_has_left_is_a_failure_and_the_others_are_reached),
           cmocka_unit_test(a_member_is_a_uid_not_the_session_that_had_it))
