@@ -114,7 +114,7 @@ CEREUS_API cereus_watch *cereus_watch_stop(cereus_watch *watch);
 
 /* -- wrappers -- */
 
-/** client-protocol.md 2: the first byte of a packet. */
+/** The first byte of a packet of the client protocol. */
 typedef enum cereus_packet_type {
     CEREUS_PACKET_HANDSHAKE = 1,
     CEREUS_PACKET_HANDSHAKE_ACK = 2,

@@ -17,7 +17,7 @@ extern "C" {
 typedef struct cereus_app_options {
     const char *type; /* server type, first part of its routes, so without dots and blanks; NULL: "game" */
     bool frontend;    /* players connect to it; without: a backend, which needs no listener */
-    bool cluster;     /* one of many: those of this machine, unless `cereus.cluster` says otherwise */
+    bool cluster;     /* one of many servers: by default of those on this machine, see `cereus.cluster` */
 } cereus_app_options;
 
 /** A server with default settings; NULL: out of memory. Ownership: gives, end it with cereus_app_free(). Thread: setup.
@@ -59,10 +59,13 @@ CEREUS_API cereus_status cereus_app_reload(cereus_app *app, cereus_error *err);
  * runs already. Thread: setup. */
 CEREUS_API cereus_status cereus_app_set_log(cereus_app *app, cereus_log_fn *fn, void *user);
 
-/** Serve bodies with a serializer of the game's own; borrowed for the life of the app. Thread: setup. */
+/** Serve bodies with a serializer of the game's own, whatever `pitaya.serializertype` says; borrowed for the life of the
+ * app. @return CEREUS_OK; CEREUS_E_STATE: it runs already. Thread: setup. */
 CEREUS_API cereus_status cereus_app_set_serializer(cereus_app *app, const cereus_serializer *serializer);
-/** Add a route to the dictionary that both sides use in place of text. @return as the error text says. Thread: setup.
- */
+/** Add a route to the dictionary that both sides use in place of text; blanks around it are cut off.
+ * @return CEREUS_OK; CEREUS_E_EXISTS: "duplicated route(route: X, code: N)", the route or the code is taken;
+ * CEREUS_E_INVALID: no route; CEREUS_E_TOO_LONG: over 255 bytes; CEREUS_E_STATE: the app runs already; CEREUS_E_NOMEM.
+ * Thread: setup. */
 CEREUS_API cereus_status cereus_app_add_dictionary(cereus_app *app, const char *route, uint16_t code,
                                                    cereus_error *err);
 
@@ -74,11 +77,13 @@ typedef cereus_status cereus_bind_fn(cereus_ctx *ctx, void *user);
  * client with code 400. Thread: the connection's loop; must not yield. */
 typedef cereus_status cereus_handshake_fn(const struct json_t *handshake, void *user);
 
-/** Global callbacks, called in the order added. @return CEREUS_OK; CEREUS_E_STATE; CEREUS_E_NOMEM. Thread: setup. */
+/** Global callbacks, called in the order added. @return CEREUS_OK; CEREUS_E_STATE: the app runs already; CEREUS_E_NOMEM.
+ * Thread: setup. */
 CEREUS_API cereus_status cereus_app_on_session_bind(cereus_app *app, cereus_bind_fn *fn, void *user);
 CEREUS_API cereus_status cereus_app_on_after_session_bind(cereus_app *app, cereus_bind_fn *fn, void *user);
 CEREUS_API cereus_status cereus_app_on_session_close(cereus_app *app, cereus_session_close_fn *fn, void *user);
-/** @p name shows in the log; the same name replaces. */
+/** Validators are asked in the order added, until one refuses. @p name, copied, shows in the log; the same name replaces.
+ * Returns as above. */
 CEREUS_API cereus_status cereus_app_add_handshake_validator(cereus_app *app, const char *name, cereus_handshake_fn *fn,
                                                             void *user);
 
@@ -119,11 +124,14 @@ CEREUS_API void cereus_app_dump(cereus_app *app);
 CEREUS_API cereus_status cereus_app_start(cereus_app *app, cereus_error *err);
 /** Ask a running app to stop; returns at once. Twice, or before the start, is fine. Thread: any, also a handler. */
 CEREUS_API void cereus_app_shutdown(cereus_app *app);
-/** Wait for the end asked for by cereus_app_shutdown() (or by SIGINT, SIGQUIT, SIGTERM when @p with_signals), then stop
- * everything: listeners closed, sessions closed after what was queued, callbacks run, threads joined. @p with_signals:
- * the process is the app's. SIGHUP reloads, SIGUSR1 is cereus_app_dump(), and a service manager that gave NOTIFY_SOCKET hears when the app is up, reloads
- * and stops; these signals must have been blocked in all threads: cereus_app_start does that for its own.
- * Thread: the one that started it. */
+/**
+ * Wait for the end that cereus_app_shutdown() asks for, then stop everything: listeners closed, sessions closed after what was
+ * queued, callbacks run, threads joined. An app that does not run is not waited for.
+ * @param with_signals  the process is the app's: SIGINT, QUIT and TERM end it too, SIGHUP is cereus_app_reload(), SIGUSR1
+ *                      cereus_app_dump(), and a service manager that gave NOTIFY_SOCKET hears when the app is up, reloads and
+ *                      stops. Threads of the game's own must have these five blocked; those of the app have.
+ * Thread: the one that started it.
+ */
 CEREUS_API void cereus_app_wait(cereus_app *app, bool with_signals);
 
 /**

@@ -2,7 +2,8 @@
  * its session, its error, and the calls that wait. Game code runs on a fiber: it reads like blocking code, but while it
  * waits its loop serves others. State of the game may therefore change across every call below that says "may yield".
  *
- * A ctx belongs to one call and one thread; it must not be kept. A crash in game code (a wild pointer, abort()) ends
+ * A ctx belongs to one call and is used by the code of that call only; it must not be kept, nor handed to another thread.
+ * Thread: fiber, everything here. A crash in game code (a wild pointer, abort()) ends
  * the process as in any C program: there is no exception to catch. What fails in an orderly way answers with an error.
  */
 #ifndef CEREUS_CONTEXT_H
@@ -92,8 +93,9 @@ CEREUS_API void cereus_ctx_set_deadline(cereus_ctx *ctx, uint64_t ms);
 /** Milliseconds left until the deadline; UINT64_MAX: none. */
 CEREUS_API uint64_t cereus_ctx_time_left(cereus_ctx *ctx);
 
-/* -- logging, with route, uid and session added -- */
+/* -- logging -- */
 
+/** Write a line to the app's log, with route, uid and session added; control characters are escaped, long text is cut. */
 CEREUS_API void cereus_log_debug(cereus_ctx *ctx, const char *fmt, ...) CEREUS_PRINTF(2, 3);
 CEREUS_API void cereus_log_info(cereus_ctx *ctx, const char *fmt, ...) CEREUS_PRINTF(2, 3);
 CEREUS_API void cereus_log_warn(cereus_ctx *ctx, const char *fmt, ...) CEREUS_PRINTF(2, 3);

@@ -1,7 +1,7 @@
 /* cereus/group.h: named sets of user ids, independent of sessions and loops: rooms, guilds, parties. Kept in memory,
  * one table per app: in a cluster the groups are this server's own, while their members may be connected to any frontend.
- * Closing a session does not remove its uid from groups: do that in a close callback. Calls fail with the literal texts of
- * Pitaya kept in the ctx. Thread: fiber, any loop. None of them yields.
+ * Closing a session does not remove its uid from groups: do that in a close callback. A call that fails leaves
+ * Pitaya's words for it in the ctx, so its status can be returned as it is. Thread: fiber, any loop. None of them yields.
  */
 #ifndef CEREUS_GROUP_H
 #define CEREUS_GROUP_H
@@ -15,7 +15,7 @@ extern "C" {
 /** @return CEREUS_OK; CEREUS_E_EXISTS: "group already exists"; CEREUS_E_INVALID: no name; CEREUS_E_NOMEM */
 CEREUS_API cereus_status cereus_group_create(cereus_ctx *ctx, const char *group);
 /** A group that expires at the first tick (`pitaya.groups.memory.tickduration`) after @p ttl_ms since it was made or
- * renewed. */
+ * renewed. Returns as cereus_group_create(). */
 CEREUS_API cereus_status cereus_group_create_ttl(cereus_ctx *ctx, const char *group, uint64_t ttl_ms);
 /** @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_STATE: "memory group TTL not found" */
 CEREUS_API cereus_status cereus_group_renew_ttl(cereus_ctx *ctx, const char *group);
@@ -40,7 +40,7 @@ CEREUS_API cereus_status cereus_group_count(cereus_ctx *ctx, const char *group, 
 /**
  * Push to all members: serialised, compressed and framed once for those of this server, shared by all receivers; in a
  * cluster one message, with all the others in it, goes to each other frontend.
- * @param frontend_type  the type of server the members are connected to; NULL: this one, which must be a frontend then
+ * @param frontend_type  the type of server the members are connected to; NULL or "": this one, which must be a frontend then
  * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_FAILED: some members could not be sent to ("failed
  * to push message to users, check array with failed uids"; the others got it). Alone, those without a session here are
  * among these; in a cluster nobody can tell. CEREUS_E_INVALID, CEREUS_E_TOO_LONG

@@ -15,9 +15,10 @@ extern "C" {
  * A handler in its general form; which members of @p in and @p out count is declared beside it in cereus_method.
  * @param in   the argument, good until the handler returns. The handler may change what it points to.
  * @param out  preset by the framework to what the method declares: RAW nothing yet, MESSAGE an initialised message to
- *             fill in, JSON no value yet. For a notify its shape is CEREUS_NOTHING. Setting the shape to
- * CEREUS_NOTHING, or leaving raw.data or json NULL, is the error "reply must not be null". Memory that a reply points
- * to must last until the handler has returned (the ctx's, static, or the argument's); a json is a reference given away.
+ *             fill in, JSON no value yet. For a notify its shape is CEREUS_NOTHING. Setting the shape to CEREUS_NOTHING, or
+ *             leaving raw.data or json NULL, is the error "reply must not be null". Memory that a reply points to must last
+ *             until it has been encoded, after the after-functions: the ctx's, static, or the argument's, never the
+ *             handler's stack. A json is a reference given away.
  * @param user the method's user pointer
  * @return CEREUS_OK: @p out is the reply; CEREUS_E_FAILED after cereus_fail(); any other status becomes its code
  * Thread: fiber, on the service's home.

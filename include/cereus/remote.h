@@ -1,6 +1,7 @@
 /* cereus/remote.h: calls between servers. A remote is a method that other servers may call: registered like a handler, in
  * a table of its own, since clients must not reach it. Arguments and replies are protobuf messages, or raw bytes where both
- * sides agree on that.
+ * sides agree on that. In a server that is alone remotes may be registered, with a warning at the start, and calls fail.
+ * Thread: fiber, where nothing else is said.
  */
 #ifndef CEREUS_REMOTE_H
 #define CEREUS_REMOTE_H

@@ -16,7 +16,7 @@ typedef void *cereus_alloc_fn(void *allocator, size_t size);
 /** Takes @p len bytes of output. Anything but CEREUS_OK must end the encoding with that status. */
 typedef cereus_status cereus_write_fn(void *writer, const void *data, size_t len);
 
-/** A serializer: constant, stateless, called from all loops at once. */
+/** A serializer: constant, stateless, called from all loops at once; it must not block. */
 typedef struct cereus_serializer {
     const char *name; /* announced in the handshake; letters and digits */
 

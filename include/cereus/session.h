@@ -32,9 +32,13 @@ CEREUS_API const char *cereus_session_remote_addr(const cereus_session *session)
 
 /**
  * Give the session its user id: checks, bind callbacks, then the uid can be found, then after-bind callbacks. Another
- * session of this server that holds the uid is closed. A failing callback takes the uid back completely.
- * @return CEREUS_OK; CEREUS_E_FAILED: a callback's error, kept in the ctx; CEREUS_E_BOUND; CEREUS_E_INVALID: "illegal
- * uid" (empty, or over 255 bytes); CEREUS_E_GONE; CEREUS_E_FULL; CEREUS_E_CANCELLED May yield.
+ * session of this server that holds the uid is closed; in a cluster with `pitaya.session.unique` it is kicked, on other
+ * frontends of the type too. A failing callback takes the uid back completely.
+ * @return CEREUS_OK; CEREUS_E_FAILED: a callback's error, kept in the ctx; CEREUS_E_BOUND: it has a uid; CEREUS_E_INVALID:
+ *         "illegal uid" (empty, or over 255 bytes); CEREUS_E_GONE: it has ended; CEREUS_E_FULL: too much is on its way to the
+ *         session's loop, or no fiber is left there; CEREUS_E_CANCELLED: the app stops; CEREUS_E_NOMEM; for a remote session
+ *         also what cereus_rpc() returns
+ * May yield.
  */
 CEREUS_API cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *session, const char *uid);
 
@@ -48,10 +52,11 @@ CEREUS_API cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *se
 CEREUS_API cereus_status cereus_session_push(cereus_ctx *ctx, cereus_session *session, const char *route,
                                              cereus_value value);
 
-/** Tell the client that it is kicked and close, after what was queued before. @return CEREUS_OK; CEREUS_E_GONE;
- * CEREUS_E_FULL */
+/** Tell the client that it is kicked and close, after what was queued before. @return CEREUS_OK; CEREUS_E_GONE: it has
+ * ended; CEREUS_E_FULL: too much is on its way to the session's loop; for a remote session also what cereus_rpc() returns.
+ * May yield. */
 CEREUS_API cereus_status cereus_session_kick(cereus_ctx *ctx, cereus_session *session);
-/** Close without a word, after what was queued before. @return as kick */
+/** Close without a word, after what was queued before. @return as kick; CEREUS_E_UNSUPPORTED: a remote session. May yield. */
 CEREUS_API cereus_status cereus_session_close(cereus_ctx *ctx, cereus_session *session);
 
 /** Called once when the session has ended, whatever ended it; the session can no longer be found then, but its uid and
@@ -95,15 +100,21 @@ CEREUS_API struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_sessi
 /* -- by uid, from anywhere -- */
 
 /**
- * Push to users of this server wherever their sessions live. The value is serialised and framed once.
- * @param ret_failed  may be NULL; room for @p uid_count pointers; set to those of @p uids that could not be reached
- * @return CEREUS_OK: all were; CEREUS_E_FAILED: *ret_failed_count were not, the error in the ctx says so in Pitaya's
- * words; CEREUS_E_INVALID, CEREUS_E_TOO_LONG, CEREUS_E_NOMEM: nobody was
+ * Push to users, wherever they are connected. The value is serialised and framed once. Does not wait for the sessions: what
+ * another loop or server drops is not reported.
+ * @param uids           borrowed until the call returns
+ * @param frontend_type  the type of server they are connected to; NULL or "": this server's. Alone, users of another type
+ *                       cannot be reached; a backend must name one
+ * @param ret_failed     may be NULL; room for @p uid_count pointers; set on CEREUS_OK and CEREUS_E_FAILED to those of @p uids
+ *                       that could not be reached
+ * @param ret_failed_count  may be NULL; how many these are
+ * @return CEREUS_OK: all were reached; CEREUS_E_FAILED: some were not, the error in the ctx says so in Pitaya's words;
+ *         CEREUS_E_INVALID, CEREUS_E_TOO_LONG, CEREUS_E_NOMEM: nobody was, as cereus_session_push()
  */
 CEREUS_API cereus_status cereus_push_to_users(cereus_ctx *ctx, const char *route, cereus_value value,
                                               const char *const *uids, size_t uid_count, const char *frontend_type,
                                               const char **ret_failed, size_t *ret_failed_count);
-/** Kick users. As above. */
+/** Kick users. As above, but sessions of this server are kicked whatever its type. May yield. */
 CEREUS_API cereus_status cereus_kick_users(cereus_ctx *ctx, const char *const *uids, size_t uid_count,
                                            const char *frontend_type, const char **ret_failed,
                                            size_t *ret_failed_count);
