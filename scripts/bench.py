@@ -52,6 +52,8 @@ class Server:
     addresses: dict  # by transport: tcp, ws, tls
     start_ms: float
 
+    pids: tuple = ()  # of all processes whose CPU time is ours; the server's own when empty
+
     @property
     def pid(self):
         return self.process.pid
@@ -71,6 +73,7 @@ class Bench:
             LIMIT: os.path.join(args.build, "tests", "bench", "rawecho"),
             CEREUS: args.server or os.path.join(args.build, "examples", "bench"),
         }
+        self.raw_nats = os.path.join(args.build, "tests", "bench", "rawnats")
         cpus = sorted(os.sched_getaffinity(0))
         self.all_cpus, self.server_cpu, self.generator_cpu = set(cpus), cpus[0], cpus[1 % len(cpus)]
 
@@ -81,15 +84,9 @@ class Bench:
         return folder
 
     @contextlib.contextmanager
-    def server(self, side, serializer="json", compress=False, env=None, tls=False):
-        program = self.programs[side]
-        command = [program, "--port", "0", "--ws-port", "0"]
-        if os.path.basename(program) != "rawecho":
-            command += ["--serializer", serializer, "--compress", str(compress).lower(), "--mode", "standalone",
-                        "--loops", "1"]
-        if tls:
-            command += ["--tls-port", "0", "--cert", os.path.join(self.certificates.name, "server.crt"), "--key",
-                        os.path.join(self.certificates.name, "server.key")]
+    def process(self, command, env=None):
+        """A process on the server's CPU that says READY; with the line it says that on, and the milliseconds until then."""
+        command = [str(c) for c in command]
         with tempfile.TemporaryFile("w+") as log:
             os.sched_setaffinity(0, {self.server_cpu})  # inherited: no helper process between us and the server
             began = time.perf_counter()
@@ -98,17 +95,18 @@ class Bench:
                                            env={**os.environ, **(env or {})})
             finally:
                 os.sched_setaffinity(0, self.all_cpus)
+
+            def failed(what):
+                log.seek(0)
+                return Failed(f"{command[0]} {what} {log.read()[-500:]}")
             line = process.stdout.readline()
             start_ms = (time.perf_counter() - began) * 1000
             try:
-                found = re.findall(r" (tcp|ws|tls)=(\S+)", line)
-                if not line.startswith("READY") or len(found) != 2 + tls:
-                    log.seek(0)
-                    raise Failed(f"{program} did not start: {line.strip()} {log.read()[-500:]}")
-                yield Server(process, {name: f"{name}://{address}" for name, address in found}, start_ms)
+                if not line.startswith("READY"):
+                    raise failed(f"did not start: {line.strip()}")
+                yield process, line, start_ms
                 if process.poll() is not None:
-                    log.seek(0)
-                    raise Failed(f"{program} ended with {process.returncode}: {log.read()[-500:]}")
+                    raise failed(f"ended with {process.returncode}:")
             finally:
                 process.terminate()
                 try:
@@ -118,14 +116,89 @@ class Bench:
                     process.wait()
                 process.stdout.close()
 
+    @contextlib.contextmanager
+    def server(self, side, serializer="json", compress=False, env=None, tls=False, options=("--mode", "standalone")):
+        program = self.programs[side]
+        command = [program, "--port", "0", "--ws-port", "0"]
+        if os.path.basename(program) != "rawecho":
+            command += ["--serializer", serializer, "--compress", str(compress).lower(), *options, "--loops", "1"]
+        if tls:
+            command += ["--tls-port", "0", "--cert", os.path.join(self.certificates.name, "server.crt"), "--key",
+                        os.path.join(self.certificates.name, "server.key")]
+        with self.process(command, env) as (process, line, start_ms):
+            addresses = {name: f"{name}://{address}" for name, address in re.findall(r" (tcp|ws|tls)=(\S+)", line)}
+            yield Server(process, addresses, start_ms)
+
+    @contextlib.contextmanager
+    def nats(self, folder):
+        """A NATS server on the server's CPU. Its port stands in a file that is there when it listens."""
+        program = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
+        if not program:
+            raise Failed("nats-server is not installed")
+        with tempfile.TemporaryFile("w+") as log:
+            os.sched_setaffinity(0, {self.server_cpu})
+            try:
+                process = subprocess.Popen([program, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder],
+                                           stdout=log, stderr=log)
+            finally:
+                os.sched_setaffinity(0, self.all_cpus)
+            try:
+                yield process.pid, port_of_nats(process, folder)
+            finally:
+                process.terminate()
+                process.wait()
+
+    @contextlib.contextmanager
+    def cluster(self, rpc, frontends=1):
+        """Frontends, a backend and, with `rpc` nats, a NATS server, all on the server's CPU."""
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crs"))
+            options, pids = ["--set", f"cereus.cluster.dir={folder}", "--set", "cereus.cluster=local", "--rpc", rpc], []
+            if rpc == "nats":
+                pid, port = stack.enter_context(self.nats(folder))
+                options += ["--nats", f"nats://127.0.0.1:{port}"]
+                pids.append(pid)
+            backend = [self.programs[CEREUS], "--mode", "backend", *options, "--loops", "1", "--compress", "false"]
+            pids.append(stack.enter_context(self.process(backend))[0].pid)
+            servers = [stack.enter_context(self.server(CEREUS, options=["--mode", "frontend", *options]))
+                       for _ in range(frontends)]
+            pids += [server.pid for server in servers]
+            for server in servers:
+                server.pids = tuple(pids)
+                self.wait_for_backend(server)
+            yield servers
+
+    def wait_for_backend(self, server):
+        """Until a request is forwarded: the servers have found one another."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self.load(server, "--route", "backend.echo.raw", "--connections", 1, "--requests", 1, warmup=0)
+                return
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
+
     def load(self, server, *options, transport="tcp", duration=None, warmup=None):
-        command = [self.generator, "bench", "--addr", server.addresses[transport], "--pin", self.generator_cpu, "--server-pid", server.pid,
-                   "--duration", duration or self.duration, "--warmup", self.warmup if warmup is None else warmup, *options]
+        command = [self.generator, "bench", "--addr", server.addresses[transport], "--pin", self.generator_cpu]
+        for pid in server.pids or (server.pid,):
+            command += ["--server-pid", pid]
+        command += ["--duration", duration or self.duration, "--warmup", self.warmup if warmup is None else warmup, *options]
         command = [str(c) for c in command]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120 + self.duration, check=False)
         if done.returncode:
             raise Failed(f"{' '.join(command[1:])}:\n{done.stdout[-800:]}{done.stderr[-400:]}")
         return json.loads(done.stdout.splitlines()[-1])
+
+
+def port_of_nats(process, folder):
+    path = os.path.join(folder, f"nats-server_{process.pid}.ports")
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as f:
+            return int(json.load(f)["nats"][0].rsplit(":", 1)[1])
+        time.sleep(0.01)
+    raise Failed("nats-server did not start")
 
 
 # ---- the rows ----
@@ -221,6 +294,62 @@ def beside_waiting(bench, side):
     return {"value": beside["p50_us"] / alone["p50_us"], "alone_us": alone["p50_us"], "beside_us": beside["p50_us"]}
 
 
+def raw_nats(bench, outstanding):
+    """Requests through a NATS server with nothing behind it: the limit of what goes over one."""
+    with tempfile.TemporaryDirectory() as folder, bench.nats(folder) as (pid, port):
+        command = ["taskset", "-c", str(bench.server_cpu), bench.raw_nats, str(port), str(outstanding), str(bench.duration)]
+        before = cpu_seconds(pid)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise Failed(f"rawnats: {done.stderr}")
+        got = json.loads(done.stdout)
+        cpu_us = (cpu_seconds(pid) - before + got["cpu_s"]) / got["replied"] * 1e6
+    return {"ops_per_s": got["replied"] / got["seconds"], "server_cpu_us": cpu_us}
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def forward(rpc, route, connections, depth, *options, field="ops_per_s"):
+    """Through a cluster; its limit is what the NATS server does alone, or over `local` the echo of the bare server."""
+    def measure(bench, side):
+        load = ["--connections", connections, "--depth", depth, *options]
+        if side == CEREUS:
+            with bench.cluster(rpc) as (frontend,):
+                got = bench.load(frontend, "--route", route, *load)
+        elif rpc == "nats":
+            got = raw_nats(bench, connections * depth)
+        else:
+            with bench.server(LIMIT) as server:
+                got = bench.load(server, "--route", route, *load)
+        return {"value": got[field], "cpu_us": got["server_cpu_us"]}
+    return measure
+
+
+def fan_out_two_frontends(rpc):
+    """A broadcast by the backend to 500 members on each of two frontends. The generator drives one of them and counts what
+    arrives there; the same number arrives at the other."""
+    def measure(bench, side):
+        load = ["--route", "backend.room.broadcast", "--join", "backend.room.join", "--broadcast", 1, "--depth", 8,
+                "--size", 100]
+        if side == LIMIT:
+            with bench.server(LIMIT) as server:
+                got = bench.load(server, "--route", "bench.room.broadcast", "--join", "bench.room.join", "--broadcast", 1,
+                                 "--depth", 8, "--size", 100, "--connections", 1000)
+            return {"value": got["pushes_per_s"], "cpu_us": got["push_server_cpu_us"]}
+        with bench.cluster(rpc, frontends=2) as (one, two):
+            command = [bench.generator, "bench", "--addr", two.addresses["tcp"], "--pin", str(bench.generator_cpu), "--idle",
+                       "--connections", "500", "--join", "backend.room.join", "--duration", str(bench.duration + bench.warmup + 2)]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as members:
+                got = bench.load(one, *load, "--connections", 500)
+                members.terminate()
+        return {"value": got["pushes_per_s"] * 2, "cpu_us": got["push_server_cpu_us"] / 2}
+    return measure
+
+
 def start_time(bench, side):
     with bench.server(side) as server:
         return {"value": server.start_ms}
@@ -302,6 +431,26 @@ ROWS = [
         beside_waiting, higher_is_better=False, absolute=True, pitaya="110 x"),
     Row("open-loop", "open loop, 20 k requests/s over 50 connections, p99", "us", 1.5, 1.2, open_loop,
         higher_is_better=False, pitaya="7.4 ms"),
+    Row("forward-local-50x1", "forward over local, 50 connections, depth 1, CPU of all servers", "us", 45, 30,
+        forward("local", "backend.echo.raw", 50, 1, field="server_cpu_us"), higher_is_better=False, absolute=True),
+    Row("forward-local-50x16", "forward over local, 50, depth 16", "/s", 175000, 280000,
+        forward("local", "backend.echo.raw", 50, 16), absolute=True),
+    Row("rpc-local-50x1", "user RPC over local, 50, depth 1, CPU of all servers", "us", 45, 36,
+        forward("local", "bench.rpc.echo", 50, 1, field="server_cpu_us"), higher_is_better=False, absolute=True),
+    Row("wait-local-500", "backend waits 10 ms, forwarded over local, 500 connections", "/s", 18000, 25000,
+        forward("local", "backend.echo.slow", 500, 1), absolute=True),
+    Row("fanout-local", "fan-out, 500 members on each of two frontends, 8 outstanding, over local, pushes", "/s", 0.5, 0.7,
+        fan_out_two_frontends("local")),
+    Row("forward-nats-50x1", "forward over NATS, 50, depth 1, CPU of all servers", "us", 45, 36,
+        forward("nats", "backend.echo.raw", 50, 1, field="server_cpu_us"), higher_is_better=False, absolute=True,
+        pitaya="155 us"),
+    Row("forward-nats-50x16", "forward over NATS, 50, depth 16", "/s", 56000, 84000,
+        forward("nats", "backend.echo.raw", 50, 16), absolute=True, pitaya="7.0 k/s"),
+    Row("rpc-nats-50x1", "user RPC over NATS, 50, depth 1, CPU of all servers", "us", 45, 36,
+        forward("nats", "bench.rpc.echo", 50, 1, field="server_cpu_us"), higher_is_better=False, absolute=True,
+        pitaya="129 us"),
+    Row("wait-nats-500", "backend waits 10 ms, forwarded over NATS, 500 connections", "/s", 18000, 25000,
+        forward("nats", "backend.echo.slow", 500, 1), absolute=True, pitaya="1.9 k/s"),
     Row("start", "start to listening", "ms", 5, 3, start_time, higher_is_better=False, absolute=True, pitaya="22 ms"),
     Row("memory", "resident memory after the start", "MiB", 4, 3, memory, higher_is_better=False, absolute=True,
         pitaya="24 MiB"),
@@ -456,7 +605,7 @@ def write_page(path, text):
 
 
 def check_build(args, bench):
-    for program in [bench.generator, bench.alloc_count, *bench.programs.values()]:
+    for program in [bench.generator, bench.alloc_count, bench.raw_nats, *bench.programs.values()]:
         if not os.access(program, os.R_OK):
             raise Failed(f"{program} is not there: build first (ninja -C {args.build}), or name it with --build, --server")
     options_file = os.path.join(args.build, "meson-info", "intro-buildoptions.json")

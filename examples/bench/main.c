@@ -58,9 +58,11 @@ static cereus_status room_join(cereus_ctx *ctx, cereus_slice in, cereus_slice *o
     return CEREUS_OK;
 }
 
+static const char *members_at; /* the type of server that the players are connected to; NULL: this one */
+
 static cereus_status room_broadcast(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
-    cereus_status st = cereus_group_broadcast(ctx, NULL, "room", "onMessage", cereus_raw(in));
+    cereus_status st = cereus_group_broadcast(ctx, members_at, "room", "onMessage", cereus_raw(in));
     if (st != CEREUS_OK && st != CEREUS_E_FAILED) /* members that have gone meanwhile are no failure here */
         return st;
     *out = cereus_slice_str("ok");
@@ -246,8 +248,8 @@ int main(int argc, char **argv)
         must(cereus_app_register_remote(app, "echoremote", remote_methods, CEREUS_COUNT(remote_methods), &on_session,
                                         &err),
              &err);
-    else
-        must(cereus_app_register(app, "room", room_methods, CEREUS_COUNT(room_methods), &on_session, &err), &err);
+    members_at = backend ? "bench" : NULL;
+    must(cereus_app_register(app, "room", room_methods, CEREUS_COUNT(room_methods), &on_session, &err), &err);
     if (frontend)
         must(cereus_app_register(app, "rpc", rpc_methods, CEREUS_COUNT(rpc_methods), &on_session, &err), &err);
     cereus_app_on_session_close(app, leave_room, NULL);
