@@ -173,6 +173,35 @@ class WithOtherServers(unittest.TestCase):
         self.assertEqual(talk('tls://' + address, '--insecure')[1][3], 'closed: the server closed the connection')
         self.assertRegex(talk('tls://' + address, '--insecure')[1][3], 'closed: connection lost: TLS: .')
 
+    def test_the_client_says_good_bye(self):
+        context = self.context('server')
+        ends = []
+
+        def serve_one(conn, i):
+            with context.wrap_socket(conn, server_side=True, suppress_ragged_eofs=False) as tls:
+                self.shake_hands(tls)
+                data = b''
+                while True:
+                    try:
+                        got = tls.recv(65536)
+                    except ssl.SSLEOFError as e:
+                        got = str(e)
+                    if not got or isinstance(got, str):
+                        ends.append(got)
+                        return
+                    data += got
+                    while len(data) >= 4 and len(data) >= 4 + int.from_bytes(data[1:4], 'big'):
+                        length = 4 + int.from_bytes(data[1:4], 'big')
+                        if data[0] == wire.DATA:  # a request without compression, its id in one byte
+                            body = b'\x04' + data[5:6] + data[7 + data[6]:length]
+                            tls.sendall(wire.packet(wire.DATA, body))
+                        data = data[length:]
+
+        self.assertEqual(talk('tls://' + self.serve(serve_one), '--insecure')[1][3:],
+                         ['3 of 3 echoes are right', 'closed'])
+        self.doCleanups()  # the server has ended
+        self.assertEqual(ends, [b''])
+
     def test_records_in_pieces_are_put_together(self):
         context = self.context('server')
 

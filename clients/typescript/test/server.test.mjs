@@ -1,4 +1,5 @@
-// The client against a real server: the conformance server, named by CONFORMANCE_SERVER, over TCP and WebSocket.
+// The client against a real server: the conformance server, named by CONFORMANCE_SERVER, over TCP and WebSocket, and within
+// TLS if CEREUS_TEST_TLS names the folder with server.crt and server.key.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -10,6 +11,8 @@ import { test } from 'node:test';
 import { connect, raw } from '../dist/node.js';
 
 const binary = process.env.CONFORMANCE_SERVER;
+const certificates = process.env.CEREUS_TEST_TLS;
+const trusting = certificates ? { tls: { ca: readFileSync(`${certificates}/server.crt`, 'utf8') } } : {};
 const skip = binary ? false : 'CONFORMANCE_SERVER is not set';
 const configs = JSON.parse(readFileSync(new URL('../../../tests/vectors/client/configs.json', import.meta.url), 'utf8'));
 const NOT_HERE_YET = 3; // the server's exit status for settings that it can not serve
@@ -18,6 +21,10 @@ const text = (bytes) => new TextDecoder().decode(bytes);
 /** Starts the server with one of the recorded settings; answers its URLs by scheme. */
 async function start(t, config) {
     const args = ['--settings', JSON.stringify(configs[config]), '--tcp', '127.0.0.1:0', '--ws', '127.0.0.1:0'];
+    if (certificates) {
+        args.push('--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0');
+        args.push('--cert', `${certificates}/server.crt`, '--key', `${certificates}/server.key`);
+    }
     const server = spawn(binary, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = once(server, 'exit');
     let ready = false;
@@ -37,13 +44,13 @@ async function start(t, config) {
     throw new Error(`the server ended with ${status} before it was ready`);
 }
 
-for (const kind of ['tcp', 'ws']) {
+for (const kind of ['tcp', 'ws', ...(certificates ? ['tls', 'wss'] : [])]) {
     /** A test with a server of that configuration and a connected client. */
     const check = (name, config, run, options = {}) =>
         test(`${kind}: ${name}`, { skip, timeout: 20_000 }, async (t) => {
             const urls = await start(t, config);
             if (!urls) return;
-            const client = await connect(urls[kind], { reconnect: false, ...options });
+            const client = await connect(urls[kind], { reconnect: false, ...trusting, ...options });
             t.after(() => client.close());
             await run(client);
         });
@@ -133,6 +140,6 @@ for (const kind of ['tcp', 'ws']) {
     test(`${kind}: a refused handshake rejects`, { skip, timeout: 20_000 }, async (t) => {
         const urls = await start(t, 'json-validator');
         if (!urls) return;
-        await assert.rejects(connect(urls[kind], { sys: { clientVersion: '0.0.0' } }), { code: 'PIT-400' });
+        await assert.rejects(connect(urls[kind], { sys: { clientVersion: '0.0.0' }, ...trusting }), { code: 'PIT-400' });
     });
 }
