@@ -14,7 +14,7 @@ test: ## install what is missing, build, run all tests: plain, with ASan and UBS
 	@scripts/run_tests.py
 
 bench: ## measure, and write docs/performance.md
-	@scripts/install_deps.sh build
+	@scripts/install_deps.sh build bench
 	@scripts/run_bench.sh $(ARGS)
 
 install: build ## into prefix= (default: what the build was set up with, else /usr/local), below DESTDIR= if given

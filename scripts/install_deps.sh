@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and nothing else.
-#     scripts/install_deps.sh build [test]
+#     scripts/install_deps.sh build [test] [bench]
 set -eu
 packages_build="gcc g++ make meson ninja-build pkg-config python3 git libuv1-dev libboost-context-dev libprotobuf-c-dev
     protobuf-c-compiler protobuf-compiler libprotobuf-dev libprotoc-dev zlib1g-dev libssl-dev libyaml-dev libjansson-dev
@@ -8,11 +8,14 @@ packages_build="gcc g++ make meson ninja-build pkg-config python3 git libuv1-dev
 packages_test="clang-format-14 bsdextrautils chromium cmake debhelper dpkg-dev etcd-server fakeroot fish groff-base man-db
     nats-server openssl procps python3-venv systemd zsh"
 
+packages_bench="nats-server openssl"
+
 wanted=""
 for set in "$@"; do
     case $set in
     build) wanted="$wanted $packages_build" ;;
     test) wanted="$wanted $packages_test" ;;
+    bench) wanted="$wanted $packages_bench" ;;
     *) echo "install_deps.sh: no set called $set" >&2; exit 2 ;;
     esac
 done
