@@ -38,7 +38,7 @@ static bool watch_quiet(void *user)
     crs_fibers_end_turn(d->fibers);
     bool busy = l->app->cluster && crs_cluster_busy(l->app->cluster, d);
     if (l->calming)
-        tell(l, !busy, &l->was_calm, &l->calm);
+        tell(l, !busy && !(l->app->cluster && crs_cluster_expects(l->app->cluster, d)), &l->was_calm, &l->calm);
     if (l->settling)
         tell(l, d->in_flight == 0, &l->was_settled, &l->settled);
     if (l->stopping)
@@ -599,7 +599,8 @@ static bool is_calm(const crs_app_loop *l)
     return l->calm;
 }
 
-/** Leave the cluster, then let what is under way between us and the others come to its end. */
+/** Leave the cluster, then let what is under way between us and the others come to its end: until they have all hung up,
+ * one of them may have sent something before it saw that we leave. */
 static void leave_cluster(cereus_app *app, struct timespec until)
 {
     crs_life_leave(app);

@@ -314,6 +314,12 @@ bool crs_cluster_busy(const crs_cluster *c, const crs_dispatch *d)
     return l->serving || l->forwarding;
 }
 
+bool crs_cluster_expects(const crs_cluster *c, const crs_dispatch *d)
+{
+    const crs_rpc_link *link = c->loops[d->loop->index].link;
+    return link && crs_rpc_has_callers(link);
+}
+
 bool crs_cluster_ready(const crs_cluster *c)
 {
     return atomic_load(&c->joined) && crs_discovery_ready(c->discovery) && crs_rpc_connected(c->rpc);

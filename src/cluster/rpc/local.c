@@ -50,6 +50,7 @@ typedef struct local_link {
     uint32_t conn_cap;
     uint32_t conn_count; /* also those that libuv has not let go yet */
     uint32_t serial;
+    uint32_t accepted_count;
     bool accepting_open; /* its handle is not closed yet */
     crs_list dirty;      /* output to write at the turn's end */
     crs_bytes scratch;
@@ -60,11 +61,13 @@ struct local_conn {
     uv_poll_t poll;
     int fd;
     uint32_t slot, serial;
-    char *server_id; /* whom we call over it; NULL: it was accepted */
+    char *server_id; /* whom we call over it; NULL: it was accepted, or is the last of a server that has left */
     crs_bytes in, out;
     size_t out_begin;
     crs_list dirty;
     crs_list calls; /* that are out on it */
+    bool accepted;
+    bool leaving; /* ends when the calls that are out on it have been answered */
     bool ended;
 };
 
@@ -189,6 +192,7 @@ static void end_conn(local_conn *c, const char *why)
         return;
     c->ended = true;
     c->l->conns[c->slot] = NULL;
+    c->l->accepted_count -= c->accepted;
     crs_list_remove(&c->dirty);
     while (!crs_list_empty(&c->calls))
         crs_rpc_fail(CRS_CONTAINER(c->calls.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, why);
@@ -450,6 +454,8 @@ static bool read_some(local_conn *c)
         if (c->in.len == 0 && c->in.cap > 1 << 20)
             crs_bytes_fini(&c->in);
     }
+    if (good && c->leaving && crs_list_empty(&c->calls))
+        end_conn(c, "the server has left");
     if (!good) {
         CRS_COUNT(&loop->counters, rpc_garbage);
         static crs_log_limiter limiter;
@@ -487,8 +493,13 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
     int fd = accept4(((local_rpc *)l->base.rpc)->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return; /* another loop was faster */
-    if (!add_conn(l, fd, NULL))
+    local_conn *c = add_conn(l, fd, NULL);
+    if (!c) {
         close(fd);
+        return;
+    }
+    c->accepted = true;
+    l->accepted_count++;
 }
 
 /* ---- the table ---- */
@@ -642,7 +653,13 @@ static void local_server_gone(crs_rpc_link *link, const char *server_id)
         }
         crs_free(c->server_id); /* its answers still come, but who comes back under this name is another */
         c->server_id = NULL;
+        c->leaving = true; /* it waits for us to hang up: then no request can come any more */
     }
+}
+
+static bool local_has_callers(const crs_rpc_link *link)
+{
+    return ((const local_link *)link)->accepted_count > 0;
 }
 
 const crs_rpc_ops crs_rpc_local = {
@@ -661,5 +678,6 @@ const crs_rpc_ops crs_rpc_local = {
     .kick = local_kick,
     .announce = local_announce,
     .server_gone = local_server_gone,
+    .has_callers = local_has_callers,
     .connected = local_connected,
 };

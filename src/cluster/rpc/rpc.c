@@ -302,3 +302,8 @@ void crs_rpc_server_gone(crs_rpc_link *link, const char *server_id)
     if (link->rpc->ops->server_gone)
         link->rpc->ops->server_gone(link, server_id);
 }
+
+bool crs_rpc_has_callers(const crs_rpc_link *link)
+{
+    return link->rpc->ops->has_callers && link->rpc->ops->has_callers(link);
+}

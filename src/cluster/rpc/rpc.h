@@ -83,6 +83,9 @@ void crs_rpc_unwatch(crs_rpc_link *link, const char *uid);
 bool crs_rpc_settle(crs_rpc_link *link, uint64_t timeout_ms, crs_rpc_call *call);
 /** The way to @p server_id may be closed: it has left. */
 void crs_rpc_server_gone(crs_rpc_link *link, const char *server_id);
+/** Is a way open on which others could still send us something? They close theirs when they see that we have left. False
+ * where the engine cannot tell. */
+bool crs_rpc_has_callers(const crs_rpc_link *link);
 
 typedef struct crs_rpc_ops crs_rpc_ops;
 /** The engine called @p name; NULL: none. */

@@ -56,6 +56,7 @@ struct crs_rpc_ops {
     /** May be NULL. Answer the registered call when all that was asked for until now holds. */
     cereus_status (*settle)(crs_rpc_link *link, crs_rpc_call *call);
     void (*server_gone)(crs_rpc_link *link, const char *server_id); /* may be NULL */
+    bool (*has_callers)(const crs_rpc_link *link);                  /* may be NULL */
     bool (*connected)(const crs_rpc *rpc);
 };
 

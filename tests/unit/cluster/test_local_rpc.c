@@ -301,6 +301,28 @@ static void who_comes_back_under_its_name_is_called_and_not_the_old_one(void **s
     leave(&a);
 }
 
+static void who_has_left_knows_when_nobody_can_call_it_any_more(void **state)
+{
+    peer a, b;
+    call c;
+    join(&a, "connector", "gate-1");
+    join(&b, "room", "room-1");
+    b.mute = true;
+    assert_false(crs_rpc_has_callers(b.link));
+    assert_int_equal(ask(&a, "room-1", cereus_slice_str("x"), &c), CEREUS_OK);
+    settle();
+    assert_true(crs_rpc_has_callers(b.link) && !crs_rpc_has_callers(a.link));
+    crs_rpc_server_gone(a.link, "room-1"); /* a has seen that it leaves, but waits for its answer */
+    settle();
+    assert_true(crs_rpc_has_callers(b.link));
+    crs_rpc_reply(b.link, cereus_slice_of(b.reply_to[0], b.reply_to_len), cereus_slice_str("the last"));
+    settle();
+    assert_string_equal(c.text, "the last");
+    assert_false(crs_rpc_has_callers(b.link));
+    leave(&a);
+    leave(&b);
+}
+
 static void a_socket_that_a_crash_left_behind_is_removed(void **state)
 {
     peer a, b;
@@ -611,6 +633,7 @@ TEST_MAIN(IN_WORLD(requests_are_answered_in_any_number_over_one_connection),
           IN_WORLD(who_is_not_there_cannot_be_called), IN_WORLD(the_end_of_a_server_ends_what_it_was_asked),
           IN_WORLD(a_reply_to_a_connection_that_has_ended_reaches_nobody),
           IN_WORLD(who_comes_back_under_its_name_is_called_and_not_the_old_one),
+          IN_WORLD(who_has_left_knows_when_nobody_can_call_it_any_more),
           IN_WORLD(a_socket_that_a_crash_left_behind_is_removed),
           IN_WORLD(pushes_kicks_and_binds_reach_the_frontends_of_their_type),
           IN_WORLD(a_push_to_very_many_users_goes_in_parts), IN_WORLD(garbage_ends_its_connection_and_nothing_else),

@@ -1,0 +1,104 @@
+/* tests/cluster/server.c: a server of a cluster, for test_faults.py to kill, to freeze and to restart.
+ *
+ *     server TYPE ID DIRECTORY [KEY=VALUE...]      a TYPE that begins with "front" makes it a frontend, on a free TCP port
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cereus/cereus.h>
+#include <cereus/cluster.h>
+
+static cereus_status who(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    (void)in;
+    *out = cereus_slice_str(cereus_app_id(cereus_ctx_app(ctx)));
+    return CEREUS_OK;
+}
+
+static cereus_status echo(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    (void)ctx;
+    *out = in;
+    return CEREUS_OK;
+}
+
+/** Takes so many milliseconds. */
+static cereus_status slow(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    *out = in;
+    return cereus_sleep(ctx, strtoull((const char *)in.data, NULL, 10));
+}
+
+static cereus_status bind_to(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    *out = in;
+    return cereus_session_bind(ctx, cereus_ctx_session(ctx), (const char *)in.data);
+}
+
+/** "UID UID ...": a push for each. */
+static cereus_status tell(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[100];
+    size_t count = 0;
+    char *rest = NULL, *text = cereus_ctx_strdup(ctx, in);
+    for (char *uid = strtok_r(text, " ", &rest); uid && count < 100; uid = strtok_r(NULL, " ", &rest))
+        uids[count++] = uid;
+    *out = cereus_slice_str("told");
+    return cereus_push_to_users(ctx, "onTell", cereus_text("hello"), uids, count, "front", NULL, NULL);
+}
+
+/** How many servers of a type there are. */
+static cereus_status members(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const cereus_server *const *servers;
+    *out =
+        cereus_slice_str(cereus_ctx_printf(ctx, "%zu", cereus_servers_by_type(ctx, (const char *)in.data, &servers)));
+    return CEREUS_OK;
+}
+
+static const cereus_method methods[] = {CEREUS_RAW_REQUEST("who", who),   CEREUS_RAW_REQUEST("echo", echo),
+                                        CEREUS_RAW_REQUEST("slow", slow), CEREUS_RAW_REQUEST("bind", bind_to),
+                                        CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("members", members)};
+
+static cereus_status start(cereus_app *app, char **argv, bool frontend, cereus_error *err)
+{
+    CEREUS_TRY(cereus_config_set(cereus_app_config(app), "cereus.id", argv[2], err));
+    CEREUS_TRY(cereus_config_set(cereus_app_config(app), "cereus.cluster.dir", argv[3], err));
+    for (char **arg = argv + 4; *arg; arg++) {
+        char *value = strchr(*arg, '=');
+        *value++ = '\0';
+        CEREUS_TRY(cereus_config_set(cereus_app_config(app), *arg, value, err));
+    }
+    CEREUS_TRY(cereus_app_register(app, "x", methods, sizeof methods / sizeof *methods, NULL, err));
+    if (frontend)
+        CEREUS_TRY(cereus_app_listen(app, "tcp://127.0.0.1:0", err));
+    return cereus_app_start(app, err);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4)
+        return 2;
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    bool frontend = strncmp(argv[1], "front", 5) == 0;
+    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = argv[1], .frontend = frontend, .cluster = true});
+    cereus_error err = {0};
+    if (!app || start(app, argv, frontend, &err)) {
+        fprintf(stderr, "server: %s\n", err.msg);
+        cereus_app_free(app);
+        return 1;
+    }
+    printf("READY");
+    if (frontend)
+        printf(" tcp=%s", strstr(cereus_app_address(app, 0), "://") + 3);
+    printf("\n");
+    fflush(stdout);
+    cereus_app_wait(app, true);
+    cereus_app_free(app);
+    return 0;
+}
