@@ -336,8 +336,7 @@ static void deliver_reply(crs_nats *n, natsMsg *m)
         n->settled = true;
     else if (!n->closing)
         n->opt.on_reply(n->opt.user, id,
-                        cereus_slice_of(LIB->natsMsg_GetData(m), (size_t)LIB->natsMsg_GetDataLength(m)),
-                        LIB->natsMsg_IsNoResponders(m));
+                        cereus_slice_of(LIB->natsMsg_GetData(m), (size_t)LIB->natsMsg_GetDataLength(m)));
 }
 
 static void count_slow(crs_nats *n, natsSubscription *sub)
@@ -368,9 +367,14 @@ static void drain(crs_nats *n)
                 count_slow(n, s->sub);
                 continue;
             }
+            count--;
+            if (st == NATS_NO_RESPONDERS) { /* it has thrown the message away */
+                if (!n->closing)
+                    n->opt.on_no_responders(n->opt.user);
+                continue;
+            }
             if (st != NATS_OK)
                 break;
-            count--;
             if (s == n->inbox_sub)
                 deliver_reply(n, m);
             else if (!n->closing)

@@ -33,8 +33,11 @@ typedef struct crs_nats_options {
     uint64_t ping_interval_ms;
     uint32_t pings_max;
     size_t pending_max; /* messages of a busy subscription that may wait */
-    /** An answer to crs_nats_request(), or to crs_nats_echo(). @p no_responders: nobody has subscribed to the subject. */
-    void (*on_reply)(void *user, uint64_t id, cereus_slice data, bool no_responders);
+    /** An answer to crs_nats_request(), or to crs_nats_echo(). */
+    void (*on_reply)(void *user, uint64_t id, cereus_slice data);
+    /** Nobody has subscribed to the subject of some request; the library does not say of which. It comes in order: before the
+     * answer to an echo that was asked for later. */
+    void (*on_no_responders)(void *user);
     void (*on_state)(void *user, bool up); /* it was lost, or is back. May be NULL */
     void *user;
 } crs_nats_options;

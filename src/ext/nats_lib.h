@@ -21,7 +21,7 @@
     X(natsConnection_ProcessReadEvent) X(natsConnection_ProcessWriteEvent) \
     X(natsSubscription_SetPendingLimits) X(natsSubscription_SetOnCompleteCB) X(natsSubscription_GetPending) \
     X(natsSubscription_GetDropped) X(natsSubscription_NextMsg) X(natsSubscription_Destroy) \
-    X(natsMsg_GetSubject) X(natsMsg_GetReply) X(natsMsg_GetData) X(natsMsg_GetDataLength) X(natsMsg_IsNoResponders) \
+    X(natsMsg_GetSubject) X(natsMsg_GetReply) X(natsMsg_GetData) X(natsMsg_GetDataLength) \
     X(natsMsg_Destroy)
 /* clang-format on */
 

@@ -8,6 +8,7 @@ typedef struct test_nats {
     pid_t pid;
     uint16_t port;
     char url[40];
+    const char *config; /* a file of settings; NULL: none */
 } test_nats;
 
 /** Start it (again), and wait until it listens. false: it ended, most likely because its port was taken meanwhile. */
@@ -28,7 +29,8 @@ static inline bool test_nats_run(test_nats *n)
         int fd = open("/dev/null", O_WRONLY);
         dup2(fd, 1);
         dup2(fd, 2);
-        execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", port, (char *)NULL);
+        execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", port, n->config ? "-c" : (char *)NULL, n->config,
+               (char *)NULL);
         _exit(127);
     }
     for (;;) {

@@ -4,6 +4,9 @@
  *     pitaya/servers/<type>/<id>       requests     pitaya/<type>/user/<uid>/push, /kick     while that user is bound here
  *     pitaya/<type>/bindings           binds of other frontends of the type
  *
+ * nats.c tells that nobody hears a request, but not which. Then all servers with calls out are asked, with an empty message that
+ * servers ignore and an echo behind each: a refusal just before an echo is of that server, and ends the calls to it.
+ *
  * While NATS is away calls and pushes fail at once, answers wait, and binds hold: what they subscribe to follows.
  */
 #include <stdio.h>
@@ -37,8 +40,21 @@ typedef struct nats_link {
     crs_strmap watched;             /* uid -> watched_user */
     crs_list replies;               /* that wait for NATS */
     size_t replies_len;
+    crs_strmap targets;    /* subject -> target */
+    struct target **asked; /* in the order asked; NULL: nobody is */
+    size_t asked_count;
+    bool refused; /* since the last echo */
     crs_bytes scratch;
 } nats_link;
+
+/** A server that is called. */
+typedef struct target {
+    crs_list calls; /* that are out */
+    bool asked;     /* on the list */
+    char subject[];
+} target;
+
+enum { ECHO_BEGIN = 1, ECHO_FIRST = 2 }; /* ids that no call has: those have more than 32 bits */
 
 typedef struct watched_user {
     unsigned refs;
@@ -175,19 +191,70 @@ static bool nats_connected(const crs_rpc *rpc)
 
 /* ---- what comes in ---- */
 
-static void on_reply(void *user, uint64_t id, cereus_slice data, bool no_responders)
+static void end_asking(nats_link *l)
+{
+    for (size_t i = 0; i < l->asked_count; i++)
+        l->asked[i]->asked = false;
+    crs_free(l->asked);
+    l->asked = NULL;
+    l->asked_count = 0;
+}
+
+/** Somebody does not hear: who? */
+static void on_no_responders(void *user)
 {
     nats_link *l = user;
-    crs_rpc_call *call = no_responders ? crs_rpc_find(&l->base, id) : NULL;
-    if (call)
-        crs_rpc_fail(call, CEREUS_E_FAILED, "nats: no responders available for request");
-    else if (!no_responders)
+    l->refused = true;
+    if (l->asked)
+        return;
+    size_t iter = 0;
+    cereus_slice id;
+    void *value;
+    if (!(l->asked = crs_malloc((l->targets.count + 1) * sizeof *l->asked)))
+        return; /* their deadlines end the calls */
+    cereus_status st = crs_nats_echo(l->nats, ECHO_BEGIN);
+    while (!st && crs_strmap_next(&l->targets, &iter, &id, &value)) {
+        target *t = value;
+        if (crs_list_empty(&t->calls))
+            continue;
+        t->asked = true;
+        l->asked[l->asked_count++] = t;
+        st = crs_nats_request(l->nats, t->subject, 0, (cereus_slice){0});
+        if (!st)
+            st = crs_nats_echo(l->nats, ECHO_FIRST + l->asked_count - 1);
+    }
+    if (st || l->asked_count == 0)
+        end_asking(l);
+}
+
+static void on_echo(nats_link *l, uint64_t id)
+{
+    bool refused = l->refused;
+    l->refused = false;
+    if (id < ECHO_FIRST || id - ECHO_FIRST >= l->asked_count)
+        return;
+    target *t = l->asked[id - ECHO_FIRST];
+    while (refused && !crs_list_empty(&t->calls))
+        crs_rpc_fail(CRS_CONTAINER(t->calls.next, crs_rpc_call, queue), CEREUS_E_FAILED,
+                     "nats: no responders available for request");
+    if (id - ECHO_FIRST == l->asked_count - 1)
+        end_asking(l);
+}
+
+static void on_reply(void *user, uint64_t id, cereus_slice data)
+{
+    nats_link *l = user;
+    if (id <= UINT32_MAX)
+        on_echo(l, id);
+    else
         crs_rpc_answered(&l->base, id, data);
 }
 
 static void on_request(void *user, const crs_nats_message *m)
 {
     nats_link *l = user;
+    if (m->data.len == 0) /* somebody asks whether we hear */
+        return;
     l->base.events->on_request(l->base.user, &l->base, m->data, m->reply);
 }
 
@@ -254,6 +321,8 @@ static void on_state(void *user, bool up)
         crs_log_info(l->base.loop->log, "the connection to NATS is back");
     if (up)
         send_waiting_replies(l);
+    else
+        end_asking(l); /* no echo comes now */
 }
 
 /* ---- life of a link ---- */
@@ -277,6 +346,7 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
         .pings_max = (uint32_t)pick_int(cfg, CRS_KEY_NATS_PINGS_MAX, CRS_KEY_NATS_SERVER_PINGS_MAX),
         .pending_max = CRS_MAX(pending, (size_t)PENDING_MIN),
         .on_reply = on_reply,
+        .on_no_responders = on_no_responders,
         .on_state = on_state,
         .user = l,
     };
@@ -287,6 +357,7 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
     l->push = (crs_nats_channel){.nats = l->nats, .fn = on_push, .user = l, .waiting_max = waiting_max};
     l->kick = (crs_nats_channel){.nats = l->nats, .fn = on_kick, .user = l, .waiting_max = waiting_max};
     crs_strmap_init(&l->watched);
+    crs_strmap_init(&l->targets);
     crs_list_init(&l->replies);
     crs_bytes_init(&l->scratch, link->rpc->opt.request_max);
     atomic_fetch_add(&r->links, 1);
@@ -340,6 +411,11 @@ static void nats_close(crs_rpc_link *link)
     while (crs_strmap_next(&l->watched, &iter, &uid, &value))
         free_watched(value);
     crs_strmap_fini(&l->watched);
+    end_asking(l);
+    iter = 0;
+    while (crs_strmap_next(&l->targets, &iter, &uid, &value))
+        crs_free(value); /* all calls have been ended */
+    crs_strmap_fini(&l->targets);
     for (crs_list *at; (at = crs_list_pop(&l->replies));) {
         CRS_COUNT(&link->loop->counters, rpc_replies_lost);
         crs_free(CRS_CONTAINER(at, waiting_reply, link));
@@ -353,20 +429,64 @@ static void nats_close(crs_rpc_link *link)
 
 /* ---- what goes out ---- */
 
+/** NULL: *ret_st says why. */
+static target *target_of(nats_link *l, const cereus_server *to, cereus_status *ret_st)
+{
+    char subject[SUBJECT_MAX];
+    int len = snprintf(subject, sizeof subject, "pitaya/servers/%s/%s", to->type, to->id);
+    target *t = crs_strmap_get(&l->targets, cereus_slice_str(subject));
+    if (t)
+        return t;
+    *ret_st = CEREUS_E_INVALID;
+    if (!good_name(cereus_slice_str(to->type)) || !good_name(cereus_slice_str(to->id)))
+        return NULL;
+    *ret_st = CEREUS_E_NOMEM;
+    if (!(t = crs_zalloc(sizeof *t + (size_t)len + 1)))
+        return NULL;
+    crs_list_init(&t->calls);
+    memcpy(t->subject, subject, (size_t)len + 1);
+    if (crs_strmap_put(&l->targets, cereus_slice_str(subject), t, NULL) == CEREUS_OK)
+        return t;
+    crs_free(t);
+    return NULL;
+}
+
+static void nats_server_gone(crs_rpc_link *link, const char *server_id)
+{
+    nats_link *l = nats_of(link);
+    size_t iter = 0, len = strlen(server_id);
+    cereus_slice subject;
+    void *value;
+    while (crs_strmap_next(&l->targets, &iter, &subject, &value)) {
+        target *t = value;
+        if (subject.len <= len || memcmp(subject.data + subject.len - len, server_id, len) != 0 ||
+            subject.data[subject.len - len - 1] != '/')
+            continue;
+        if (!t->asked && crs_list_empty(&t->calls)) { /* else it may answer yet */
+            crs_strmap_del(&l->targets, subject);
+            crs_free(t);
+        }
+        return;
+    }
+}
+
 static cereus_status nats_send(crs_rpc_link *link, const cereus_server *to, cereus_slice request, crs_rpc_call *call)
 {
     nats_link *l = nats_of(link);
-    char subject[SUBJECT_MAX];
-    if (!good_name(cereus_slice_str(to->type)) || !good_name(cereus_slice_str(to->id))) {
+    cereus_status st = CEREUS_OK;
+    target *t = target_of(l, to, &st);
+    if (st == CEREUS_E_INVALID) {
         crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, "the id or the type of that server cannot be in a subject of NATS");
         return CEREUS_OK;
     }
-    snprintf(subject, sizeof subject, "pitaya/servers/%s/%s", to->type, to->id);
-    cereus_status st = crs_nats_request(l->nats, subject, call->id, request);
+    if (t)
+        st = crs_nats_request(l->nats, t->subject, call->id, request);
     if (st == CEREUS_E_UNAVAILABLE) {
         crs_rpc_fail(call, st, "NATS is away, and with it the way to other servers");
         return CEREUS_OK;
     }
+    if (!st)
+        crs_list_push(&t->calls, &call->queue);
     return st;
 }
 
@@ -515,6 +635,7 @@ const crs_rpc_ops crs_rpc_nats = {
     .announce = nats_announce,
     .watch = nats_watch,
     .unwatch = nats_unwatch,
+    .server_gone = nats_server_gone,
     .settle = nats_settle,
     .connected = nats_connected,
 };

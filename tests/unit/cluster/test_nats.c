@@ -1,0 +1,419 @@
+/* tests/unit/cluster/test_nats.c: servers over a NATS server that dies, stops, says goodbye and comes back. What they say to
+ * one another is in tests/behaviour/test_nats.py. */
+#include "nats.h"
+
+#include <stdatomic.h>
+
+#include <cereus/cereus.h>
+#include <cereus/cluster.h>
+#include <cereus/remote.h>
+#include <cereus/test.h>
+
+enum { LOOPS = 2 };
+
+static char dir[64];
+static test_nats nats;
+static atomic_uint finished; /* slow handlers that have */
+
+static void set(cereus_test_app *t, const char *key, const char *value)
+{
+    cereus_error err;
+    if (cereus_config_set(cereus_app_config(cereus_test_get_app(t)), key, value, &err) != CEREUS_OK)
+        fail_msg("%s", err.msg);
+}
+
+static cereus_test_app *member(const char *type, const char *id, bool frontend)
+{
+    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true});
+    cereus_test_app *t = cereus_test_new(app, CEREUS_TEST_SOCKETS);
+    set(t, "cereus.id", id);
+    set(t, "cereus.loops", "2");
+    set(t, "cereus.cluster.dir", dir);
+    set(t, "cereus.cluster.rpc", "nats");
+    set(t, "cereus.log.level", "info");
+    set(t, "pitaya.cluster.rpc.client.nats.connect", nats.url);
+    set(t, "pitaya.cluster.rpc.client.nats.reconnectwait", "20ms");
+    set(t, "pitaya.cluster.rpc.client.nats.reconnectjitter", "5ms");
+    return t;
+}
+
+static int set_up(void **state)
+{
+    strcpy(dir, "/tmp/cereus-test-XXXXXX");
+    atomic_store(&finished, 0);
+    test_nats_open(&nats);
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    test_nats_kill(&nats);
+    return rmdir(dir);
+}
+
+/* ---- the servers ---- */
+
+static cereus_status echo(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    *out = in;
+    return CEREUS_OK;
+}
+
+static cereus_status slow(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    CEREUS_TRY(cereus_sleep(ctx, (uint64_t)atoi((const char *)in.data)));
+    atomic_fetch_add(&finished, 1);
+    *out = in;
+    return CEREUS_OK;
+}
+
+static cereus_status bind_it(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    CEREUS_TRY(cereus_session_bind(ctx, cereus_ctx_session(ctx), (const char *)in.data));
+    *out = cereus_slice_str("bound");
+    return CEREUS_OK;
+}
+
+static cereus_status tell(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[] = {(const char *)in.data};
+    CEREUS_TRY(cereus_push_to_users(ctx, "onTell", cereus_text("hello"), uids, 1, "connector", NULL, NULL));
+    *out = cereus_slice_str("told");
+    return CEREUS_OK;
+}
+
+/** Many pushes at once. */
+static cereus_status flood(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[] = {(const char *)in.data};
+    for (int i = 0; i < 200; i++)
+        CEREUS_TRY(cereus_push_to_users(ctx, "onTell", cereus_text("hello"), uids, 1, "connector", NULL, NULL));
+    *out = cereus_slice_str("flooded");
+    return CEREUS_OK;
+}
+
+static cereus_status large(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    size_t len = 1100000;
+    char *body = cereus_ctx_alloc(ctx, len);
+    memset(body, 'x', len);
+    *out = cereus_slice_of(body, len);
+    return CEREUS_OK;
+}
+
+static const cereus_method room[] = {
+    CEREUS_RAW_REQUEST("echo", echo), CEREUS_RAW_REQUEST("slow", slow),   CEREUS_RAW_REQUEST("bind", bind_it),
+    CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("flood", flood), CEREUS_RAW_REQUEST("large", large),
+};
+
+static cereus_test_app *make_server(const char *type, const char *id, bool frontend)
+{
+    cereus_test_app *t = member(type, id, frontend);
+    cereus_error err = {0};
+    assert_int_equal(cereus_app_register(cereus_test_get_app(t), "room", room, CEREUS_COUNT(room), NULL, &err),
+                     CEREUS_OK);
+    return t;
+}
+
+static cereus_test_app *start_server(const char *type, const char *id, bool frontend)
+{
+    cereus_test_app *t = make_server(type, id, frontend);
+    cereus_test_start(t);
+    return t;
+}
+
+static uint64_t counter(cereus_test_app *t, const char *name)
+{
+    return cereus_app_counter(cereus_test_get_app(t), name);
+}
+
+static void await_counter(cereus_test_app *t, const char *name, uint64_t value)
+{
+    while (counter(t, name) < value)
+        usleep(1000);
+}
+
+static void await_ready(cereus_test_app *t, bool ready)
+{
+    while (cereus_app_is_ready(cereus_test_get_app(t)) != ready)
+        usleep(1000);
+}
+
+/* ---- starting ---- */
+
+static void a_start_without_nats_names_the_key(void **state)
+{
+    cereus_test_app *t = make_server("room", "room-1", false);
+    set(t, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "2");
+    test_nats_kill(&nats);
+    const char *why = cereus_test_start_fails(t, CEREUS_E_UNAVAILABLE);
+    assert_non_null(strstr(why, "pitaya.cluster.rpc.client.nats.connect: NATS cannot be reached"));
+    cereus_test_expect_log(t, "NATS cannot be reached, trying again");
+    cereus_test_end(t);
+}
+
+static void the_servers_key_counts_where_the_clients_is_not_set(void **state)
+{
+    cereus_test_app *t =
+        cereus_test_new(cereus_app_new(&(cereus_app_options){.type = "room", .cluster = true}), CEREUS_TEST_SOCKETS);
+    set(t, "cereus.cluster.dir", dir);
+    set(t, "cereus.cluster.rpc", "nats");
+    set(t, "pitaya.cluster.rpc.server.nats.connect", nats.url);
+    cereus_test_start(t);
+    await_ready(t, true);
+    cereus_test_end(t);
+}
+
+static void what_is_no_url_of_nats_is_refused(void **state)
+{
+    static const struct {
+        const char *url, *why;
+    } rows[] = {{"ws://127.0.0.1:80", "ws:// is not supported, use nats:// or tls://"},
+                {" , ", "is empty, give the URL of a NATS server"}};
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        cereus_test_app *t = make_server("room", "room-1", false);
+        set(t, "pitaya.cluster.rpc.client.nats.connect", rows[i].url);
+        const char *why = cereus_test_start_fails(t, CEREUS_E_INVALID);
+        assert_non_null(strstr(why, rows[i].why));
+        cereus_test_end(t);
+    }
+}
+
+/* ---- limits ---- */
+
+static void a_listed_server_that_nobody_hears_is_told_in_pitayas_words(void **state)
+{
+    cereus_test_app *deaf = make_server("room", "room-1", false), *front;
+    set(deaf, "cereus.cluster.rpc", "local"); /* it registers, and subscribes to nothing */
+    cereus_test_start(deaf);
+    front = start_server("connector", "gate-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    const cereus_test_event *e = cereus_test_call_fails(c, "room.room.echo", "x", "PIT-000");
+    assert_string_equal(e->msg, "nats: no responders available for request");
+    cereus_test_end(front);
+    cereus_test_end(deaf);
+}
+
+static void bodies_longer_than_nats_takes_are_refused(void **state)
+{
+    cereus_test_app *back = start_server("room", "room-1", false), *front = start_server("connector", "gate-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    size_t len = 1100000;
+    char *body = calloc(1, len + 1);
+    memset(body, 'x', len);
+    const cereus_test_event *e = cereus_test_call_fails(c, "room.room.echo", body, "PIT-000");
+    assert_string_equal(e->msg, "nats: maximum payload exceeded");
+    e = cereus_test_call_fails(c, "room.room.large", "", "PIT-500");
+    assert_string_equal(e->msg, "the reply is longer than servers may send");
+    assert_string_equal(cereus_test_call(c, "room.room.echo", "still here"), "still here");
+    free(body);
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void uids_that_would_be_other_subjects_are_refused(void **state)
+{
+    cereus_test_app *front = start_server("connector", "gate-1", true);
+    static const char *const bad[] = {"a b", "a\tb", "a\r\nPUB x 0", "a..b", "a.*.b", "a.>.b", "*", ">", "a.>", "\xff"};
+    static const char *const good[] = {"a.b", ".a.", "a*b", "J\xc3\xb6rg", "a/b"};
+    for (size_t i = 0; i < CEREUS_COUNT(bad); i++) {
+        cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+        const cereus_test_event *e = cereus_test_call_fails(c, "connector.room.bind", bad[i], "PIT-000");
+        assert_string_equal(e->msg, "illegal uid");
+        cereus_test_hang_up(c);
+    }
+    for (size_t i = 0; i < CEREUS_COUNT(good); i++)
+        cereus_test_call(cereus_test_connect(front, CEREUS_TEST_TCP), "connector.room.bind", good[i]);
+    cereus_test_end(front);
+}
+
+static void pushes_that_a_loop_has_no_room_for_are_counted(void **state)
+{
+    cereus_test_app *back = start_server("room", "room-1", false), *front = make_server("connector", "gate-1", true);
+    set(front, "pitaya.cluster.rpc.server.nats.buffer.push", "1");
+    cereus_test_start(front);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP),
+                       *other = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(c, "connector.room.bind", "alice");
+    while (counter(front, "nats_dropped") == 0)
+        assert_string_equal(cereus_test_call(other, "room.room.flood", "alice"), "flooded");
+    assert_true(counter(front, "nats_slow_consumers") > 0);
+    cereus_test_expect_log(front, "pushes and kicks from NATS were dropped");
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+/* ---- a NATS server that goes ---- */
+
+static void nats_may_be_killed_and_come_back(void **state)
+{
+    cereus_test_app *back = start_server("room", "room-1", false), *front = start_server("connector", "gate-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP),
+                       *late = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(c, "connector.room.bind", "alice");
+    for (uint64_t round = 1; round <= 3; round++) {
+        test_nats_kill(&nats);
+        await_counter(front, "nats_disconnects", round * LOOPS);
+        await_counter(back, "nats_disconnects", round * LOOPS);
+        await_ready(front, false);
+        const cereus_test_event *e = cereus_test_call_fails(c, "room.room.echo", "x", "PIT-500");
+        assert_string_equal(e->msg, "NATS is away, and with it the way to other servers");
+        if (round == 1) /* it is subscribed to when that is possible */
+            assert_string_equal(cereus_test_call(late, "connector.room.bind", "bob"), "bound");
+        assert_true(test_nats_run(&nats));
+        await_ready(front, true);
+        await_ready(back, true);
+        assert_string_equal(cereus_test_call(c, "room.room.echo", "again"), "again");
+        uint64_t request = cereus_test_request(c, "room.room.tell", "alice");
+        cereus_test_expect_push(c, "onTell", "hello");
+        cereus_test_await(c, request);
+        cereus_test_call(c, "room.room.tell", "bob");
+        cereus_test_expect_push(late, "onTell", "hello");
+    }
+    assert_int_equal(counter(front, "nats_reconnects"), 3 * LOOPS);
+    assert_non_null(cereus_test_logged(front, "the connection to NATS is lost"));
+    assert_non_null(cereus_test_logged(front, "the connection to NATS is back"));
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void an_answer_waits_for_nats(void **state)
+{
+    cereus_test_app *back = make_server("room", "room-1", false), *front;
+    set(back, "pitaya.cluster.rpc.client.nats.reconnectwait", "500ms"); /* who waits for the answer is back first */
+    cereus_test_start(back);
+    front = start_server("connector", "gate-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    uint64_t request = cereus_test_request(c, "room.room.slow", "200");
+    cereus_test_settle(front);
+    await_counter(back, "rpc_served", 1);
+    test_nats_kill(&nats);
+    while (atomic_load(&finished) == 0)
+        usleep(1000);
+    assert_true(test_nats_run(&nats));
+    assert_string_equal(cereus_test_await(c, request)->body, "200");
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void servers_stop_although_nats_is_away(void **state)
+{
+    cereus_test_app *back = start_server("room", "room-1", false), *front = start_server("connector", "gate-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(c, "connector.room.bind", "alice");
+    test_nats_kill(&nats);
+    await_ready(front, false);
+    cereus_test_hang_up(c); /* its subscriptions cannot be given back now */
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void nats_that_hangs_holds_nothing_but_its_messages(void **state)
+{
+    enum { COUNT = 50 };
+    cereus_test_app *back = start_server("room", "room-1", false), *front = start_server("connector", "gate-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP),
+                       *local = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(c, "room.room.echo", "x");
+    cereus_test_call(c, "room.room.echo", "x"); /* from here on they follow one another without waiting */
+    uint64_t before = counter(front, "rpc_requests");
+    uint64_t ids[COUNT];
+    test_nats_signal(&nats, SIGSTOP);
+    for (int i = 0; i < COUNT; i++) {
+        char text[20];
+        snprintf(text, sizeof text, "%d", i);
+        ids[i] = cereus_test_request(c, "room.room.echo", text);
+    }
+    cereus_test_settle(front);
+    await_counter(front, "rpc_requests", before + 1);
+    for (int i = 0; i < 100; i++)
+        assert_string_equal(cereus_test_call(local, "connector.room.echo", "meanwhile"), "meanwhile");
+    test_nats_signal(&nats, SIGCONT);
+    for (int i = 0; i < COUNT; i++) {
+        const cereus_test_event *e = cereus_test_next(c);
+        assert_int_equal(e->request, ids[i]);
+        assert_int_equal(atoi(e->body), i);
+    }
+    assert_int_equal(counter(front, "nats_disconnects"), 0);
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void a_lame_duck_is_left_for_its_successor(void **state)
+{
+    char config[80];
+    snprintf(config, sizeof config, "%s/nats.conf", dir);
+    FILE *f = fopen(config, "w");
+    fputs("lame_duck_grace_period: \"50ms\"\nlame_duck_duration: \"30s\"\n", f);
+    fclose(f);
+    test_nats_kill(&nats);
+    nats.config = config;
+    assert_true(test_nats_run(&nats));
+    cereus_test_app *back = start_server("room", "room-1", false), *front = start_server("connector", "gate-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(c, "connector.room.bind", "alice");
+    test_nats duck = nats;
+    test_nats_signal(&duck, SIGUSR2); /* what nats-server --signal ldm sends */
+    await_counter(front, "nats_lame_ducks", LOOPS);
+    assert_true(test_nats_run(&nats)); /* the duck does not listen any more */
+    await_counter(front, "nats_reconnects", LOOPS);
+    await_counter(back, "nats_reconnects", LOOPS);
+    waitpid(duck.pid, NULL, 0);
+    assert_string_equal(cereus_test_call(c, "room.room.echo", "moved"), "moved");
+    cereus_test_request(c, "room.room.tell", "alice");
+    cereus_test_expect_push(c, "onTell", "hello");
+    cereus_test_end(front);
+    cereus_test_end(back);
+    unlink(config);
+}
+
+/* ---- order ---- */
+
+static void many_sessions_keep_their_order(void **state)
+{
+    enum { SESSIONS = 200, MESSAGES = 200, ROUND = 20 };
+    cereus_test_app *back = start_server("room", "room-1", false), *front = start_server("connector", "gate-1", true);
+    cereus_test_client *clients[SESSIONS];
+    char text[20];
+    for (int s = 0; s < SESSIONS; s++)
+        clients[s] = cereus_test_connect(front, CEREUS_TEST_TCP);
+    for (int first = 0; first < MESSAGES; first += ROUND) {
+        for (int s = 0; s < SESSIONS; s++) {
+            for (int i = first; i < first + ROUND; i++) {
+                snprintf(text, sizeof text, "%d", i);
+                cereus_test_request(clients[s], "room.room.echo", text);
+            }
+        }
+        for (int s = 0; s < SESSIONS; s++) {
+            for (int i = first; i < first + ROUND; i++) {
+                const cereus_test_event *e = cereus_test_next(clients[s]);
+                assert_int_equal(e->kind, CEREUS_TEST_REPLY);
+                assert_int_equal(atoi(e->body), i);
+            }
+        }
+    }
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {TEST(a_start_without_nats_names_the_key),
+                                       TEST(the_servers_key_counts_where_the_clients_is_not_set),
+                                       TEST(what_is_no_url_of_nats_is_refused),
+                                       TEST(a_listed_server_that_nobody_hears_is_told_in_pitayas_words),
+                                       TEST(bodies_longer_than_nats_takes_are_refused),
+                                       TEST(uids_that_would_be_other_subjects_are_refused),
+                                       TEST(pushes_that_a_loop_has_no_room_for_are_counted),
+                                       TEST(nats_may_be_killed_and_come_back),
+                                       TEST(an_answer_waits_for_nats),
+                                       TEST(servers_stop_although_nats_is_away),
+                                       TEST(nats_that_hangs_holds_nothing_but_its_messages),
+                                       TEST(a_lame_duck_is_left_for_its_successor),
+                                       TEST(many_sessions_keep_their_order)};
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
