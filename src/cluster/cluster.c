@@ -191,18 +191,19 @@ cereus_status crs_cluster_new(const crs_cluster_options *opt, crs_cluster **ret_
     }
     st = CEREUS_E_NOMEM;
     c->opt.self = *crs_server_view(c->self);
-    if (!(c->peer_json = make_peer_json(&c->opt.self)) || !(c->servers = crs_servers_new(&c->self, 1)))
+    c->opt.dir = c->dir = crs_strdup(opt->dir); /* the engines look at it as long as they live */
+    if (!c->dir || !(c->peer_json = make_peer_json(&c->opt.self)) || !(c->servers = crs_servers_new(&c->self, 1)))
         goto fail;
     crs_discovery_options discovery = {.self = &c->opt.self,
                                        .log = opt->core->log,
                                        .config = opt->config,
-                                       .dir = opt->dir,
+                                       .dir = c->dir,
                                        .events = &discovery_events,
                                        .user = c};
     if ((st = crs_discovery_claim(opt->discovery, &discovery, &c->discovery, err)))
         goto fail;
     crs_rpc_options rpc = {
-        .self = &c->opt.self, .log = opt->core->log, .request_max = OUT_MAX, .dir = opt->dir, .config = opt->config};
+        .self = &c->opt.self, .log = opt->core->log, .request_max = OUT_MAX, .dir = c->dir, .config = opt->config};
     if ((st = crs_rpc_new(opt->rpc, &rpc, &c->rpc, err)))
         goto fail;
     crs_free(text);
@@ -231,6 +232,7 @@ crs_cluster *crs_cluster_free(crs_cluster *c)
     crs_servers_unref(c->servers);
     crs_server_unref(c->self);
     crs_free(c->peer_json);
+    crs_free(c->dir);
     crs_free(c);
     return NULL;
 }

@@ -31,6 +31,7 @@ struct crs_cluster {
     uint32_t loop_count;
     crs_servers *servers; /* first loop: the newest list */
     char *peer_json;      /* "peer.id":"...","peer.service":"..." */
+    char *dir;            /* opt.dir, our copy */
     atomic_bool joined;
 };
 
