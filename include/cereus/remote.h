@@ -66,6 +66,8 @@ CEREUS_API cereus_status cereus_rpc_all(cereus_ctx *ctx, cereus_rpc_call *calls,
 CEREUS_API cereus_status cereus_ctx_propagate(cereus_ctx *ctx, const char *key, struct json_t *value);
 /** What came with the call, or was set; NULL: nothing. Good as long as the ctx. */
 CEREUS_API const struct json_t *cereus_ctx_propagated(cereus_ctx *ctx, const char *key);
+/** All of it, the framework's own keys too ("peer.id", "request.id", ...). NULL: out of memory. Good as long as the ctx. */
+CEREUS_API const struct json_t *cereus_ctx_propagated_all(cereus_ctx *ctx);
 
 #ifdef __cplusplus
 }

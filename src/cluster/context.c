@@ -92,6 +92,11 @@ const struct json_t *cereus_ctx_propagated(cereus_ctx *ctx, const char *key)
     return json_object_get(propagated(ctx), key);
 }
 
+const struct json_t *cereus_ctx_propagated_all(cereus_ctx *ctx)
+{
+    return propagated(ctx);
+}
+
 static uint64_t patience(const char *text, uint64_t fallback_ms)
 {
     int64_t ms;
