@@ -84,6 +84,25 @@ class Docs(unittest.TestCase):
         self.assertEqual(game.wait(20), 0)
         game.stderr.close()
 
+    def test_the_servers_of_the_cluster_guide_find_one_another(self):
+        os.environ["CEREUS_CLUSTER_DIR"] = str(self.folder / "run")
+        self.addCleanup(os.environ.pop, "CEREUS_CLUSTER_DIR")
+        room_line, connector_line, talk = (block.strip() for block in blocks("docs/guide/cluster.md", "sh"))
+        room = subprocess.Popen(room_line.split(), cwd=self.folder, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(room.kill)
+        self.assertIn("READY", room.stdout.readline())
+        connector, listening = self.start(connector_line)
+        commands = [line[2:] for line in talk.splitlines() if line.startswith("> ")]
+        commands[0] = "connect " + listening
+        (self.folder / "talk").write_text("\n".join(commands) + "\n")
+        said = self.run_shell("HOME=. build/tools/cereus/cereus repl -f talk")
+        self.assertIn('"result":"success"', said)
+        for server in (connector, room):
+            server.send_signal(signal.SIGTERM)
+            self.assertEqual(server.wait(20), 0)
+        connector.stderr.close()
+        room.stdout.close()
+
     def test_the_protobuf_guide_generates_by_hand(self):
         for name in ("examples", "proto"):
             (self.folder / name).symlink_to(ROOT / name)
