@@ -31,6 +31,64 @@ size_t crs_utf8_char(cereus_slice s)
     return (size_t)rest.need + 1;
 }
 
+size_t crs_utf8_put(uint8_t out[4], uint32_t c)
+{
+    if (c < 0x80) {
+        out[0] = (uint8_t)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        out[0] = (uint8_t)(0xc0 | c >> 6);
+        out[1] = (uint8_t)(0x80 | (c & 0x3f));
+        return 2;
+    }
+    if (c < 0x10000) {
+        out[0] = (uint8_t)(0xe0 | c >> 12);
+        out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+        out[2] = (uint8_t)(0x80 | (c & 0x3f));
+        return 3;
+    }
+    out[0] = (uint8_t)(0xf0 | c >> 18);
+    out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3f));
+    out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+    out[3] = (uint8_t)(0x80 | (c & 0x3f));
+    return 4;
+}
+
+/** The four hex digits at @p at; -1: fewer are left, or others. */
+static int32_t hex4(const uint8_t *at, const uint8_t *end)
+{
+    if (end - at < 4)
+        return -1;
+    int32_t value = 0;
+    for (int i = 0; i < 4; i++) {
+        int c = at[i] | 0x20;
+        int digit = at[i] >= '0' && at[i] <= '9' ? at[i] - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0)
+            return -1;
+        value = value << 4 | digit;
+    }
+    return value;
+}
+
+size_t crs_utf8_escaped(const uint8_t *at, const uint8_t *end, uint32_t *ret_c)
+{
+    int32_t c = hex4(at, end);
+    if (c < 0)
+        return 0;
+    *ret_c = (uint32_t)c;
+    if (c < 0xd800 || c > 0xdfff)
+        return 4;
+    *ret_c = 0xfffd;
+    if (c > 0xdbff || end - at < 10 || at[4] != '\\' || at[5] != 'u')
+        return 4;
+    int32_t low = hex4(at + 6, end);
+    if (low < 0xdc00 || low > 0xdfff)
+        return 4;
+    *ret_c = 0x10000 + ((uint32_t)(c - 0xd800) << 10) + (uint32_t)(low - 0xdc00);
+    return 10;
+}
+
 /** What is left of @p s behind its whole, well-formed characters. */
 static cereus_slice skip_chars(cereus_slice s)
 {

@@ -179,45 +179,6 @@ static inline const uint8_t *plain_end(const uint8_t *p, const uint8_t *end)
     return p;
 }
 
-static int hex4(const uint8_t *p, const uint8_t *end)
-{
-    if (end - p < 4)
-        return -1;
-    int v = 0;
-    for (int i = 0; i < 4; i++) {
-        int c = p[i] | 0x20;
-        int digit = p[i] >= '0' && p[i] <= '9' ? p[i] - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (digit < 0)
-            return -1;
-        v = v << 4 | digit;
-    }
-    return v;
-}
-
-static size_t put_utf8(uint8_t out[4], unsigned c)
-{
-    if (c < 0x80) {
-        out[0] = (uint8_t)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (uint8_t)(0xc0 | c >> 6);
-        out[1] = (uint8_t)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (uint8_t)(0xe0 | c >> 12);
-        out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-        out[2] = (uint8_t)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    out[0] = (uint8_t)(0xf0 | c >> 18);
-    out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-    out[3] = (uint8_t)(0x80 | (c & 0x3f));
-    return 4;
-}
-
 /* The escape or character at @p p, in UTF-8; lone surrogates and bytes that are not UTF-8 become U+FFFD, as in Go.
  * Returns how many bytes of @p out are set; 0: not allowed in a string. */
 static size_t character(const uint8_t *p, const uint8_t *end, uint8_t out[4], size_t *ret_used)
@@ -228,7 +189,7 @@ static size_t character(const uint8_t *p, const uint8_t *end, uint8_t out[4], si
             return 0;
         size_t len = crs_utf8_char(cereus_slice_of(p, (size_t)(end - p)));
         if (len == 0)
-            return put_utf8(out, 0xfffd);
+            return crs_utf8_put(out, 0xfffd);
         memcpy(out, p, len);
         *ret_used = len;
         return len;
@@ -240,36 +201,28 @@ static size_t character(const uint8_t *p, const uint8_t *end, uint8_t out[4], si
     case '"':
     case '\\':
     case '/':
-        return put_utf8(out, p[1]);
+        return crs_utf8_put(out, p[1]);
     case 'b':
-        return put_utf8(out, '\b');
+        return crs_utf8_put(out, '\b');
     case 'f':
-        return put_utf8(out, '\f');
+        return crs_utf8_put(out, '\f');
     case 'n':
-        return put_utf8(out, '\n');
+        return crs_utf8_put(out, '\n');
     case 'r':
-        return put_utf8(out, '\r');
+        return crs_utf8_put(out, '\r');
     case 't':
-        return put_utf8(out, '\t');
+        return crs_utf8_put(out, '\t');
     case 'u':
         break;
     default:
         return 0;
     }
-    int c = hex4(p + 2, end);
-    if (c < 0)
+    uint32_t c;
+    size_t used = crs_utf8_escaped(p + 2, end, &c);
+    if (used == 0)
         return 0;
-    *ret_used = 6;
-    if (c < 0xd800 || c >= 0xe000)
-        return put_utf8(out, (unsigned)c);
-    if (c < 0xdc00 && end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
-        int low = hex4(p + 8, end);
-        if (low >= 0xdc00 && low < 0xe000) {
-            *ret_used = 12;
-            return put_utf8(out, 0x10000u + ((unsigned)(c - 0xd800) << 10) + (unsigned)(low - 0xdc00));
-        }
-    }
-    return put_utf8(out, 0xfffd);
+    *ret_used = 2 + used;
+    return crs_utf8_put(out, c);
 }
 
 typedef struct text {

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/utf8.h"
+
 bool crs_json_skip_space(crs_json_scan *s)
 {
     while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r'))
@@ -21,29 +23,6 @@ bool crs_json_skip_byte(crs_json_scan *s, uint8_t byte)
 }
 
 /* -- strings -- */
-
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* The four hex digits at @p at; -1: fewer are left, or others. */
-static int32_t hex4(const uint8_t *at, const uint8_t *end)
-{
-    if (end - at < 4)
-        return -1;
-    int32_t value = 0;
-    for (int i = 0; i < 4; i++) {
-        int digit = hex_digit(at[i]);
-        if (digit < 0)
-            return -1;
-        value = value << 4 | digit;
-    }
-    return value;
-}
 
 bool crs_json_skip_string(crs_json_scan *s, cereus_slice *ret_raw)
 {
@@ -64,7 +43,8 @@ bool crs_json_skip_string(crs_json_scan *s, cereus_slice *ret_raw)
             return false;
         c = *s->at++;
         if (c == 'u') {
-            if (hex4(s->at, s->end) < 0)
+            uint32_t escaped;
+            if (crs_utf8_escaped(s->at, s->end, &escaped) == 0)
                 return false;
             s->at += 4;
         } else if (c == '\0' || !strchr("\"\\/bfnrt", c)) {
@@ -72,47 +52,6 @@ bool crs_json_skip_string(crs_json_scan *s, cereus_slice *ret_raw)
         }
     }
     return false;
-}
-
-static size_t put_utf8(uint8_t *out, uint32_t c)
-{
-    if (c < 0x80) {
-        out[0] = (uint8_t)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (uint8_t)(0xc0 | c >> 6);
-        out[1] = (uint8_t)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (uint8_t)(0xe0 | c >> 12);
-        out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-        out[2] = (uint8_t)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    out[0] = (uint8_t)(0xf0 | c >> 18);
-    out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-    out[3] = (uint8_t)(0x80 | (c & 0x3f));
-    return 4;
-}
-
-/* The character whose "\u" has just been read; two escapes when they are a pair. */
-static uint32_t unicode_escape(const uint8_t **at, const uint8_t *end)
-{
-    uint32_t c = (uint32_t)hex4(*at, end);
-    *at += 4;
-    if (c < 0xd800 || c > 0xdfff)
-        return c;
-    if (c < 0xdc00 && end - *at >= 6 && (*at)[0] == '\\' && (*at)[1] == 'u') {
-        uint32_t low = (uint32_t)hex4(*at + 2, end);
-        if (low >= 0xdc00 && low <= 0xdfff) {
-            *at += 6;
-            return 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-        }
-    }
-    return 0xfffd;
 }
 
 size_t crs_json_unescape(cereus_slice raw, uint8_t *out)
@@ -142,9 +81,12 @@ size_t crs_json_unescape(cereus_slice raw, uint8_t *out)
         case 't':
             out[len++] = '\t';
             break;
-        case 'u':
-            len += put_utf8(out + len, unicode_escape(&at, end));
+        case 'u': {
+            uint32_t escaped = 0xfffd;
+            at += crs_utf8_escaped(at, end, &escaped);
+            len += crs_utf8_put(out + len, escaped);
             break;
+        }
         default:
             out[len++] = c;
         }

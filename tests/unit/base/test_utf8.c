@@ -155,8 +155,60 @@ static void utf8_stream_refuses_with_the_first_byte_that_cannot_be_mended(void *
     }
 }
 
+static void utf8_put_writes_what_is_read_back(void **state)
+{
+    for (uint32_t c = 0; c <= 0x10ffff; c++) {
+        if (c == 0xd800)
+            c = 0xe000;
+        uint8_t out[4];
+        size_t len = crs_utf8_put(out, c);
+        assert_int_equal(crs_utf8_char(cereus_slice_of(out, len)), len);
+        char escape[16];
+        if (c < 0x10000)
+            snprintf(escape, sizeof escape, c % 2 ? "%04x" : "%04X", c);
+        else
+            snprintf(escape, sizeof escape, "%04x\\u%04X", 0xd800 + ((c - 0x10000) >> 10), 0xdc00 + (c & 0x3ff));
+        uint32_t read = 0;
+        const uint8_t *at = (const uint8_t *)escape;
+        assert_int_equal(crs_utf8_escaped(at, at + strlen(escape), &read), c < 0x10000 ? 4 : 10);
+        assert_int_equal(read, c);
+    }
+}
+
+static void utf8_escaped_takes_whole_escapes_only(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t used;
+        uint32_t c;
+    } rows[] = {
+        {"", 0, 0},
+        {"00e", 0, 0},
+        {"00g9", 0, 0},
+        {"00E9x", 4, 0xe9},
+        {"d800", 4, 0xfffd},
+        {"DFFF", 4, 0xfffd},
+        {"d83d\\u", 4, 0xfffd},
+        {"d83d\\ude0", 4, 0xfffd},
+        {"d83d\\u0041", 4, 0xfffd},
+        {"d83d\\n1234", 4, 0xfffd},
+        {"de00\\ud83d", 4, 0xfffd},
+        {"d83d\\ude00", 10, 0x1f600},
+        {"D83D\\uDE00\\u0041", 10, 0x1f600},
+    };
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        size_t len = strlen(rows[i].text);
+        uint8_t *text = test_copy(rows[i].text, len);
+        uint32_t c = 0;
+        assert_int_equal(crs_utf8_escaped(text, text + len, &c), rows[i].used);
+        assert_int_equal(c, rows[i].c);
+        free(text);
+    }
+}
+
 TEST_MAIN(cmocka_unit_test(utf8_char_agrees_with_the_table_of_the_rfc),
           cmocka_unit_test(utf8_valid_and_the_stream_agree_with_the_table_of_the_rfc),
           cmocka_unit_test(utf8_valid_reads_the_fast_lane_and_the_rest_without_one_byte_too_many),
           cmocka_unit_test(utf8_stream_takes_a_text_cut_at_any_two_places),
-          cmocka_unit_test(utf8_stream_refuses_with_the_first_byte_that_cannot_be_mended))
+          cmocka_unit_test(utf8_stream_refuses_with_the_first_byte_that_cannot_be_mended),
+          cmocka_unit_test(utf8_put_writes_what_is_read_back), cmocka_unit_test(utf8_escaped_takes_whole_escapes_only))
