@@ -30,6 +30,33 @@ SETTINGS = {'server_type': 'connector', 'service': 'test', 'serializer': 'json',
             'rate_limit': None, 'proxy_protocol': False, 'cluster': False}
 
 
+class Terminal:
+    """The REPL by hand, on a terminal of its own."""
+
+    def __init__(self, *args, **environment):
+        self.seen = b''
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(environment)
+            os.execv(TOOL, [TOOL, 'repl', *args])
+
+    def type(self, keys):
+        os.write(self.fd, keys)
+
+    def until(self, text):
+        end = time.monotonic() + PATIENCE_S
+        while text not in self.seen:
+            assert select.select([self.fd], [], [], max(0, end - time.monotonic()))[0], (text, self.seen)
+            self.seen += os.read(self.fd, 4096)
+        self.seen = self.seen[self.seen.index(text) + len(text):]
+
+    def status(self):
+        """Of its end."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return status
+
+
 class Repl(unittest.TestCase):
     maxDiff = None
 
@@ -212,38 +239,23 @@ class Repl(unittest.TestCase):
     def test_by_hand_there_is_a_prompt_and_a_history_and_errors_do_not_end_it(self):
         with tempfile.TemporaryDirectory() as home:
             history = os.path.join(home, 'kept')
-            pid, fd = pty.fork()
-            if pid == 0:
-                os.environ['PITAYACLI_HISTORY_PATH'] = history
-                os.execv(TOOL, [TOOL, 'repl'])
-            seen = b''
-
-            def until(text):
-                nonlocal seen
-                end = time.monotonic() + PATIENCE_S
-                while text not in seen:
-                    self.assertTrue(select.select([fd], [], [], max(0, end - time.monotonic()))[0], (text, seen))
-                    seen += os.read(fd, 4096)
-                seen = seen[seen.index(text) + len(text):]
-
-            until(b'>>> ')
-            os.write(fd, b'request test.echo x\n')
-            until(b'not connected')
-            until(b'>>> ')
-            os.write(fd, b'connect tcp://%s\n' % self.tcp.encode())
-            until(b'connected to tcp://')
-            until(b'>>> ')
-            os.write(fd, b'notify test.note shown at once\n')
-            until(b'push onnote -> shown at once')
-            until(b'>>> ')
-            os.write(fd, b'request test.err\n')
-            until(b'error PIT-555: somerror')
-            os.write(fd, b'request test.echo y\n')
-            until(b'sv->y')
-            os.write(fd, b'\x04')
-            _, status = os.waitpid(pid, 0)
-            os.close(fd)
-            self.assertEqual(status, 0)
+            hand = Terminal(PITAYACLI_HISTORY_PATH=history)
+            hand.until(b'>>> ')
+            hand.type(b'request test.echo x\n')
+            hand.until(b'not connected')
+            hand.until(b'>>> ')
+            hand.type(b'connect tcp://%s\n' % self.tcp.encode())
+            hand.until(b'connected to tcp://')
+            hand.until(b'>>> ')
+            hand.type(b'notify test.note shown at once\n')
+            hand.until(b'push onnote -> shown at once')
+            hand.until(b'>>> ')
+            hand.type(b'request test.err\n')
+            hand.until(b'error PIT-555: somerror')
+            hand.type(b'request test.echo y\n')
+            hand.until(b'sv->y')
+            hand.type(b'\x04')
+            self.assertEqual(hand.status(), 0)
             with open(history) as f:
                 self.assertEqual(f.read().splitlines(), ['request test.echo x', 'connect tcp://' + self.tcp,
                                                          'notify test.note shown at once', 'request test.err',
@@ -402,45 +414,30 @@ class Docs(unittest.TestCase):
             history = os.path.join(home, 'kept')
             with open(history, 'w') as f:
                 f.write('request game.try {"number":1}\n\x1b[2Jnot shown\n')
-            pid, fd = pty.fork()
-            if pid == 0:
-                os.environ.update(PITAYACLI_HISTORY_PATH=history, TERM='xterm')
-                os.execv(TOOL, [TOOL, 'repl', '-d', 'docs.docs'])
-            seen = b''
-
-            def until(text):
-                nonlocal seen
-                end = time.monotonic() + PATIENCE_S
-                while text not in seen:
-                    self.assertTrue(select.select([fd], [], [], max(0, end - time.monotonic()))[0], (text, seen))
-                    seen += os.read(fd, 4096)
-                seen = seen[seen.index(text) + len(text):]
-
-            until(b'>>> ')
-            os.write(fd, b'con\t')
-            until(b'>>> connect ')
-            os.write(fd, b'tcp://%s\r' % address.encode())
-            until(b'connected to tcp://')
-            until(b'>>> ')
-            os.write(fd, b'req\tgu\t\t')
-            until(b'guess.docs.docs   guess.docs.protos   guess.game.try')
-            os.write(fd, b'ga\t{\t')
-            until(b'request guess.game.try {"number":')
-            os.write(fd, b'7\x1b[D8\x1b[C}\x1b[H\x1b[F\r')  # 87: the 8 goes in front of the 7
-            until(b'sv->{"text":"lower","tries_left":4}')
-            until(b'>>> ')
-            os.write(fd, b'\x1b[A\x7f\x7f\x7f41}\r')
-            until(b'sv->{"text":"higher","tries_left":3}')
-            until(b'>>> ')
-            os.write(fd, b'half\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A')  # the oldest that may be shown
-            until(b'request game.try {"number":1}')
-            os.write(fd, b'\x1b[B\x1b[B\x1b[B\x1b[B\x1b[B')
-            until(b'half')
-            os.write(fd, b'\x15\x04')
-            _, status = os.waitpid(pid, 0)
-            os.close(fd)
-            self.assertEqual(status, 0)
-            self.assertNotIn(b'not shown', seen)
+            hand = Terminal('-d', 'docs.docs', PITAYACLI_HISTORY_PATH=history, TERM='xterm')
+            hand.until(b'>>> ')
+            hand.type(b'con\t')
+            hand.until(b'>>> connect ')
+            hand.type(b'tcp://%s\r' % address.encode())
+            hand.until(b'connected to tcp://')
+            hand.until(b'>>> ')
+            hand.type(b'req\tgu\t\t')
+            hand.until(b'guess.docs.docs   guess.docs.protos   guess.game.try')
+            hand.type(b'ga\t{\t')
+            hand.until(b'request guess.game.try {"number":')
+            hand.type(b'7\x1b[D8\x1b[C}\x1b[H\x1b[F\r')  # 87: the 8 goes in front of the 7
+            hand.until(b'sv->{"text":"lower","tries_left":4}')
+            hand.until(b'>>> ')
+            hand.type(b'\x1b[A\x7f\x7f\x7f41}\r')
+            hand.until(b'sv->{"text":"higher","tries_left":3}')
+            hand.until(b'>>> ')
+            hand.type(b'half\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A')  # the oldest that may be shown
+            hand.until(b'request game.try {"number":1}')
+            hand.type(b'\x1b[B\x1b[B\x1b[B\x1b[B\x1b[B')
+            hand.until(b'half')
+            hand.type(b'\x15\x04')
+            self.assertEqual(hand.status(), 0)
+            self.assertNotIn(b'not shown', hand.seen)
 
 
 class Tool(unittest.TestCase):
