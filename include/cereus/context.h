@@ -95,7 +95,8 @@ CEREUS_API uint64_t cereus_ctx_time_left(cereus_ctx *ctx);
 
 /* -- logging -- */
 
-/** Write a line to the app's log, with route, uid and session added; control characters are escaped, long text is cut. */
+/** Write a line to the app's log, with route, uid and session added, and `request`, the id of what another server sent;
+ * control characters are escaped, long text is cut. */
 CEREUS_API void cereus_log_debug(cereus_ctx *ctx, const char *fmt, ...) CEREUS_PRINTF(2, 3);
 CEREUS_API void cereus_log_info(cereus_ctx *ctx, const char *fmt, ...) CEREUS_PRINTF(2, 3);
 CEREUS_API void cereus_log_warn(cereus_ctx *ctx, const char *fmt, ...) CEREUS_PRINTF(2, 3);

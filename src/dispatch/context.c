@@ -4,6 +4,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "dispatch/call.h"
+
 void crs_ctx_init(cereus_ctx *ctx, crs_dispatch *d, crs_fiber *fiber, const char *route)
 {
     ctx->dispatch = d;
@@ -247,13 +249,19 @@ static void log_text(cereus_ctx *ctx, cereus_log_level level, const char *fmt, v
         return;
     char text[1024];
     vsnprintf(text, sizeof text, fmt, args);
-    crs_field fields[3] = {CRS_STR("route", ctx->route)};
+    crs_field fields[4] = {CRS_STR("route", ctx->route)};
     size_t count = 1;
+    json_error_t wrong;
+    json_t *came_with = ctx->metadata.len ? crs_json_parse(ctx->metadata, 0, &wrong) : NULL;
+    const char *request = json_string_value(json_object_get(came_with, "request.id"));
+    if (request) /* it has the same name in the logs of all servers that worked on it */
+        fields[count++] = CRS_STR("request", request);
     if (ctx->session) {
         fields[count++] = CRS_STR("uid", cereus_session_uid(ctx->session));
         fields[count++] = CRS_UINT("session", ctx->session->id);
     }
     crs_log_write(log, level, text, fields, count);
+    json_decref(came_with);
 }
 
 #define LOG_FUNCTION(name, level)                                 \

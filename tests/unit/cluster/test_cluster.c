@@ -60,6 +60,7 @@ static cereus_status who(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 
 static cereus_status fails(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
+    cereus_log_warn(ctx, "no such room");
     cereus_fail(ctx, "ROOM-7", "no such room");
     return cereus_fail_meta(ctx, "room", "blue");
 }
@@ -198,6 +199,7 @@ static void messages_for_another_type_are_forwarded_and_answered(void **state)
     const cereus_test_event *e = cereus_test_call_fails(c, "room.room.fails", "", "ROOM-7");
     assert_string_equal(e->msg, "no such room");
     assert_string_equal(cereus_test_meta(e, "room"), "blue");
+    assert_non_null(cereus_test_logged(back, "no such room\" route=room.room.fails request=*uid="));
     e = cereus_test_call_fails(c, "room.room.nothing", "", "PIT-404");
     assert_string_equal(e->msg, "pitaya/handler: room.room.nothing not found");
     e = cereus_test_call_fails(c, "castle.room.echo", "", "PIT-500");
