@@ -352,7 +352,7 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
         else if (req.type == CRS_RPC_USER)
             serve_call(s, &req, name);
         else
-            refuse(s, "PIT-400", "invalid rpc type");
+            refuse_route(s, "PIT-400", "invalid rpc type", req.route);
     }
 }
 

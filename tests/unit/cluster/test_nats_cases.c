@@ -1,0 +1,483 @@
+/* tests/unit/cluster/test_nats_cases.c: the recorded traffic of Pitaya's clusters (tests/vectors/cluster), over a real NATS
+ * server. A raw NATS client plays the other side: it sends what Pitaya sent and compares the answers, and it hears what our
+ * servers publish. CEREUS_VECTORS names the folder. */
+#include "nats.h"
+#include "vectors.h"
+
+#include <cereus/cereus.h>
+#include <cereus/cluster.h>
+#include <cereus/remote.h>
+#include <cereus/test.h>
+
+#include "cluster/protocol.h"
+
+static char dir[64];
+static test_nats nats;
+
+/* ---- a raw client of NATS ---- */
+
+typedef struct message {
+    char subject[300];
+    uint8_t payload[20000];
+    size_t len;
+} message;
+
+typedef struct raw_client {
+    FILE *in, *out;
+    unsigned subs;
+} raw_client;
+
+static raw_client *raw_open(void)
+{
+    raw_client *r = calloc(1, sizeof *r);
+    int fd = test_connect(nats.port);
+    assert_true(fd >= 0);
+    struct timeval patience = {.tv_sec = 20};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    r->in = fdopen(fd, "r");
+    r->out = fdopen(dup(fd), "w");
+    fputs("CONNECT {\"verbose\":false,\"pedantic\":false}\r\n", r->out);
+    return r;
+}
+
+static void raw_close(raw_client *r)
+{
+    fclose(r->in);
+    fclose(r->out);
+    free(r);
+}
+
+static void raw_publish(raw_client *r, const char *subject, const char *reply, const uint8_t *data, size_t len)
+{
+    fprintf(r->out, "PUB %s %s %zu\r\n", subject, reply, len);
+    fwrite(data, 1, len, r->out);
+    fputs("\r\n", r->out);
+    fflush(r->out);
+}
+
+static void raw_subscribe(raw_client *r, const char *subject)
+{
+    char line[500];
+    fprintf(r->out, "SUB %s %u\r\nPING\r\n", subject, ++r->subs);
+    fflush(r->out);
+    do
+        assert_non_null(fgets(line, sizeof line, r->in));
+    while (strncmp(line, "PONG", 4) != 0); /* INFO comes first */
+}
+
+static void raw_next(raw_client *r, message *ret)
+{
+    char line[700], reply[300];
+    for (;;) {
+        if (!fgets(line, sizeof line, r->in))
+            fail_msg("the raw client heard nothing");
+        if (strncmp(line, "MSG ", 4) == 0)
+            break;
+        if (strncmp(line, "PING", 4) == 0)
+            fputs("PONG\r\n", r->out), fflush(r->out);
+    }
+    if (sscanf(line, "MSG %299s %*s %299s %zu", ret->subject, reply, &ret->len) != 3)
+        assert_int_equal(sscanf(line, "MSG %299s %*s %zu", ret->subject, &ret->len), 2);
+    assert_true(ret->len + 2 <= sizeof ret->payload);
+    assert_int_equal(fread(ret->payload, 1, ret->len + 2, r->in), ret->len + 2);
+}
+
+/** The next one whose subject begins with @p prefix. */
+static void raw_find(raw_client *r, const char *prefix, message *ret)
+{
+    do
+        raw_next(r, ret);
+    while (strncmp(ret->subject, prefix, strlen(prefix)) != 0);
+}
+
+/* ---- recordings ---- */
+
+static json_t *load(const char *name)
+{
+    char path[600];
+    json_error_t err;
+    snprintf(path, sizeof path, "%s/cluster/%s.json", getenv("CEREUS_VECTORS"), name);
+    json_t *file = json_load_file(path, JSON_ALLOW_NUL, &err);
+    if (!file)
+        fail_msg("%s: %s", path, err.text);
+    return file;
+}
+
+/** The @p nth publish to a subject that begins with @p prefix. NULL: none. */
+static json_t *publish_of(json_t *file, const char *prefix, int nth)
+{
+    size_t i;
+    json_t *event;
+    json_array_foreach(json_object_get(file, "events"), i, event)
+    {
+        if (strcmp(vector_text(event, "via"), "nats") == 0 && strcmp(vector_text(event, "op"), "PUB") == 0 &&
+            strncmp(vector_text(event, "subject"), prefix, strlen(prefix)) == 0 && nth-- == 0)
+            return event;
+    }
+    return NULL;
+}
+
+static size_t bytes_of(const json_t *event, uint8_t *out)
+{
+    const char *hex = vector_text(event, "payload_hex");
+    size_t len = strlen(hex) / 2;
+    for (size_t i = 0; i < len; i++) {
+        unsigned byte;
+        assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
+        out[i] = (uint8_t)byte;
+    }
+    return len;
+}
+
+/* ---- the servers ---- */
+
+static cereus_status echo(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    *out = in;
+    return CEREUS_OK;
+}
+
+static cereus_status note(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    return CEREUS_OK;
+}
+
+static cereus_status bind_it(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    CEREUS_TRY(cereus_session_bind(ctx, cereus_ctx_session(ctx), (const char *)in.data));
+    *out = cereus_slice_str("bound");
+    return CEREUS_OK;
+}
+
+static cereus_status push_users(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[] = {"alice", "bob"};
+    CEREUS_TRY(cereus_push_to_users(ctx, "onEvent", cereus_text("hello"), uids, 2, "connector", NULL, NULL));
+    *out = cereus_slice_str("pushed");
+    return CEREUS_OK;
+}
+
+static cereus_status kick_users(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[] = {"alice", "carol"};
+    CEREUS_TRY(cereus_kick_users(ctx, uids, 2, "connector", NULL, NULL));
+    *out = cereus_slice_str("kicked");
+    return CEREUS_OK;
+}
+
+static const cereus_method handlers[] = {
+    CEREUS_RAW_REQUEST("echo", echo),
+    CEREUS_RAW_NOTIFY("note", note),
+    CEREUS_RAW_REQUEST("bind", bind_it),
+    CEREUS_RAW_REQUEST("pushusers", push_users),
+    CEREUS_RAW_REQUEST("kickusers", kick_users),
+};
+
+/** peer.Say: text and n + 1. */
+static cereus_status say(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    uint8_t *reply = cereus_ctx_alloc(ctx, in.len + 20);
+    size_t text_len = 0, at = 0;
+    uint64_t n = 0;
+    while (at < in.len) {
+        unsigned tag = in.data[at++];
+        if (tag == 0x0a) {
+            text_len = 2 + in.data[at];
+            memcpy(reply, in.data + at - 1, text_len);
+            at += text_len - 1;
+        } else { /* varints: n, and what is unknown */
+            uint64_t value = 0;
+            int shift = 0;
+            bool length = (tag & 7) == 2;
+            while (tag >= 0x80 && (in.data[at++] & 0x80)) {
+            }
+            if (tag >= 0x80)
+                length = true;
+            do
+                value |= (uint64_t)(in.data[at] & 0x7f) << shift, shift += 7;
+            while (in.data[at++] & 0x80);
+            if (length)
+                at += value;
+            else
+                n = value;
+        }
+    }
+    n++;
+    if (n) {
+        reply[text_len++] = 0x10;
+        for (; n >= 0x80; n >>= 7)
+            reply[text_len++] = (uint8_t)(n | 0x80);
+        reply[text_len++] = (uint8_t)n;
+    }
+    *out = cereus_slice_of(reply, text_len);
+    return CEREUS_OK;
+}
+
+static const cereus_method remotes[] = {CEREUS_RAW_REQUEST("say", say)};
+
+static cereus_test_app *start_server(const char *type, const char *id, bool frontend)
+{
+    cereus_test_app *t =
+        cereus_test_new(cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true}),
+                        CEREUS_TEST_SOCKETS);
+    cereus_error err = {0};
+    cereus_app *app = cereus_test_get_app(t);
+    cereus_test_set(t, "cereus.id", id);
+    cereus_test_set(t, "cereus.cluster.dir", dir);
+    cereus_test_set(t, "cereus.cluster.rpc", "nats");
+    cereus_test_set(t, "pitaya.cluster.rpc.client.nats.connect", nats.url);
+    assert_int_equal(cereus_app_register(app, "room", handlers, CEREUS_COUNT(handlers), NULL, &err), CEREUS_OK);
+    assert_int_equal(cereus_app_register_remote(app, "room", remotes, CEREUS_COUNT(remotes), NULL, &err), CEREUS_OK);
+    cereus_test_start(t);
+    return t;
+}
+
+static int set_up(void **state)
+{
+    strcpy(dir, "/tmp/cereus-test-XXXXXX");
+    test_nats_open(&nats);
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    test_nats_kill(&nats);
+    return rmdir(dir);
+}
+
+/* ---- what Pitaya sends ---- */
+
+static void recorded_requests_are_answered_as_recorded(void **state)
+{
+    static const char *const names[] = {
+        "sys-request-echo",
+        "sys-request-first",
+        "sys-request-binary",
+        "sys-request-long",
+        "sys-message-id",
+        "sys-notify",
+        "sys-notify-on-request",
+        "sys-error-not-found",
+        "sys-notify-not-found",
+        "sys-error-request-on-notify",
+        "sys-error-service-not-found",
+        "raw-sys-notify-with-id",
+        "raw-user-minimal",
+        "raw-user-notify",
+        "raw-user-session",
+        "raw-msg-reply",
+        "raw-metadata-none",
+        "raw-metadata-empty-object",
+        "raw-rpctype-unknown",
+        "raw-route-one-part",
+        "raw-route-two-parts",
+        "raw-route-four-parts",
+        "raw-route-empty",
+        "raw-route-empty-part",
+        "raw-route-other-type",
+        "rpc-first",
+        "rpc-to",
+        "rpc-nil-arg",
+        "rpc-from-frontend",
+        "rpc-same-context-twice",
+        "rpc-error-not-found",
+    };
+    cereus_test_app *back = start_server("room", "be-1", false);
+    raw_client *raw = raw_open();
+    raw_subscribe(raw, "answers.*");
+    for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
+        uint8_t bytes[20000], want[20000];
+        char reply[40];
+        message got;
+        json_t *file = load(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
+        assert_non_null(request);
+        json_t *answer = publish_of(file, vector_text(request, "reply"), 0);
+        assert_non_null(answer);
+        size_t len = bytes_of(request, bytes), want_len = bytes_of(answer, want);
+        snprintf(reply, sizeof reply, "answers.%zu", i);
+        raw_publish(raw, vector_text(request, "subject"), reply, bytes, len);
+        raw_next(raw, &got);
+        if (got.len != want_len || memcmp(got.payload, want, want_len) != 0)
+            fail_msg("%s: another answer than recorded: %.*s", names[i], (int)got.len, (const char *)got.payload);
+        assert_string_equal(got.subject, reply);
+        json_decref(file);
+    }
+    raw_close(raw);
+    cereus_test_end(back);
+}
+
+static void what_is_no_request_is_dropped(void **state)
+{
+    static const char *const names[] = {"raw-garbage", "raw-empty", "raw-no-msg", "raw-bad-utf8-route",
+                                        "raw-user-minimal"};
+    cereus_test_app *back = start_server("room", "be-1", false);
+    raw_client *raw = raw_open();
+    raw_subscribe(raw, "answers.*");
+    for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
+        uint8_t bytes[20000];
+        char reply[40];
+        json_t *file = load(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
+        snprintf(reply, sizeof reply, "answers.%s", names[i]);
+        raw_publish(raw, vector_text(request, "subject"), reply, bytes, bytes_of(request, bytes));
+        json_decref(file);
+    }
+    message got;
+    raw_next(raw, &got);
+    assert_string_equal(got.subject, "answers.raw-user-minimal"); /* the only one that is answered */
+    raw_close(raw);
+    cereus_test_end(back);
+}
+
+static void recorded_pushes_kicks_and_binds_reach_the_player(void **state)
+{
+    cereus_test_app *front = start_server("connector", "fe-1", true);
+    raw_client *raw = raw_open();
+    uint8_t bytes[20000];
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(c, "connector.room.bind", "alice");
+    static const char *const silent[] = {"raw-push-other-uid", "raw-push-garbage", "raw-bindings-own",
+                                         "raw-bindings-other-user"};
+    for (size_t i = 0; i < CEREUS_COUNT(silent); i++) {
+        json_t *file = load(silent[i]), *event = publish_of(file, "pitaya/connector/", 0);
+        raw_publish(raw, vector_text(event, "subject"), "", bytes, bytes_of(event, bytes));
+        json_decref(file);
+    }
+    json_t *file = load("push-to-users"), *event = publish_of(file, "pitaya/connector/user/alice/push", 0);
+    raw_publish(raw, vector_text(event, "subject"), "", bytes, bytes_of(event, bytes));
+    cereus_test_expect_push(c, "onEvent", "hello");
+    json_decref(file);
+    static const char *const ends[] = {"raw-kick", "raw-bindings-kick"};
+    for (size_t i = 0; i < CEREUS_COUNT(ends); i++) {
+        file = load(ends[i]);
+        event = publish_of(file, "pitaya/connector/", 0);
+        raw_publish(raw, vector_text(event, "subject"), "", bytes, bytes_of(event, bytes));
+        cereus_test_expect_kick(c);
+        json_decref(file);
+        c = cereus_test_connect(front, CEREUS_TEST_TCP);
+        cereus_test_call(c, "connector.room.bind", "alice");
+    }
+    raw_close(raw);
+    cereus_test_end(front);
+}
+
+/* ---- what we send ---- */
+
+/** Our request as Pitaya would have sent it: without our extension, with the recorded numbers and the recorded context. */
+static void expect_request(const char *name, const message *got, json_t *recorded)
+{
+    uint8_t want[20000];
+    size_t want_len = bytes_of(recorded, want);
+    crs_request ours, theirs;
+    json_error_t err;
+    assert_int_equal(crs_request_decode(cereus_slice_of(got->payload, got->len), &ours), CEREUS_OK);
+    assert_int_equal(crs_request_decode(cereus_slice_of(want, want_len), &theirs), CEREUS_OK);
+    json_t *mine = json_loadb((const char *)ours.metadata.data, ours.metadata.len, 0, &err),
+           *other = json_loadb((const char *)theirs.metadata.data, theirs.metadata.len, 0, &err);
+    const char *const masked[] = {"request.id", "req-start-time"};
+    assert_int_equal(json_string_length(json_object_get(mine, "request.id")), 22);
+    assert_true(json_integer_value(json_object_get(mine, "req-start-time")) > INT64_C(1500000000000000000));
+    for (size_t i = 0; i < CEREUS_COUNT(masked); i++)
+        json_object_set(mine, masked[i], json_object_get(other, masked[i]));
+    if (!json_equal(mine, other))
+        fail_msg("%s: another context: %.*s", name, (int)ours.metadata.len, (const char *)ours.metadata.data);
+    json_decref(mine);
+    json_decref(other);
+    assert_int_equal(ours.metadata.len, theirs.metadata.len); /* and in Go's form */
+    ours.metadata = theirs.metadata;
+    ours.session_id = theirs.session_id;
+    ours.msg_id = theirs.msg_id ? theirs.msg_id : ours.msg_id;
+    ours.extension = 0;
+    crs_bytes again;
+    crs_bytes_init(&again, 100000);
+    assert_int_equal(crs_request_encode(&ours, &again), CEREUS_OK);
+    if (again.len != want_len || memcmp(again.data, want, want_len) != 0)
+        fail_msg("%s: another request than recorded", name);
+    crs_bytes_fini(&again);
+}
+
+static void messages_of_players_travel_as_recorded(void **state)
+{
+    static const char *const names[] = {"sys-request-echo", "sys-request-first", "sys-request-binary",
+                                        "sys-request-long", "sys-request-empty", "sys-message-id"};
+    cereus_test_app *back = start_server("room", "be-1", false), *front = start_server("connector", "fe-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    raw_client *raw = raw_open();
+    message got;
+    raw_subscribe(raw, "pitaya/servers/room/be-1");
+    raw_subscribe(raw, "pitaya/connector/bindings");
+    for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
+        json_t *file = load(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
+        uint8_t want[20000];
+        crs_request theirs;
+        assert_int_equal(crs_request_decode(cereus_slice_of(want, bytes_of(request, want)), &theirs), CEREUS_OK);
+        cereus_test_request_bytes(c, "room.room.echo", theirs.body);
+        cereus_test_settle(front);
+        raw_next(raw, &got);
+        assert_string_equal(got.subject, vector_text(request, "subject"));
+        expect_request(names[i], &got, request);
+        json_decref(file);
+    }
+    json_t *file = load("sys-notify"), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
+    crs_request theirs;
+    uint8_t want[20000];
+    assert_int_equal(crs_request_decode(cereus_slice_of(want, bytes_of(request, want)), &theirs), CEREUS_OK);
+    cereus_test_notify_bytes(c, "room.room.note", theirs.body);
+    cereus_test_settle(front);
+    raw_next(raw, &got);
+    expect_request("sys-notify", &got, request);
+    json_decref(file);
+
+    file = load("bind-from-frontend");
+    json_t *bind_event = publish_of(file, "pitaya/connector/bindings", 0);
+    cereus_test_request(c, "connector.room.bind", "bob");
+    cereus_test_settle(front);
+    raw_find(raw, "pitaya/connector/bindings", &got);
+    assert_int_equal(got.len, bytes_of(bind_event, want));
+    assert_memory_equal(got.payload, want, got.len);
+    json_decref(file);
+    raw_close(raw);
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void pushes_and_kicks_travel_as_recorded(void **state)
+{
+    cereus_test_app *back = start_server("room", "be-1", false), *front = start_server("connector", "fe-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    raw_client *raw = raw_open();
+    message got;
+    uint8_t want[20000];
+    static const struct {
+        const char *name, *route, *subjects[2];
+    } rows[] = {{"push-to-users",
+                 "room.room.pushusers",
+                 {"pitaya/connector/user/alice/push", "pitaya/connector/user/bob/push"}},
+                {"kick-users",
+                 "room.room.kickusers",
+                 {"pitaya/connector/user/alice/kick", "pitaya/connector/user/carol/kick"}}};
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        for (size_t k = 0; k < 2; k++)
+            raw_subscribe(raw, rows[i].subjects[k]);
+    }
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        json_t *file = load(rows[i].name);
+        cereus_test_call(c, rows[i].route, "");
+        for (int k = 0; k < 2; k++) {
+            json_t *event = publish_of(file, rows[i].subjects[k], 0);
+            raw_next(raw, &got);
+            assert_string_equal(got.subject, rows[i].subjects[k]);
+            assert_int_equal(got.len, bytes_of(event, want));
+            assert_memory_equal(got.payload, want, got.len);
+        }
+        json_decref(file);
+    }
+    raw_close(raw);
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+TEST_MAIN(TEST(recorded_requests_are_answered_as_recorded), TEST(what_is_no_request_is_dropped),
+          TEST(recorded_pushes_kicks_and_binds_reach_the_player), TEST(messages_of_players_travel_as_recorded),
+          TEST(pushes_and_kicks_travel_as_recorded))
