@@ -1,7 +1,7 @@
 /* cluster/discovery/discovery.c: the table of engines, and calls through it. */
 #include "cluster/discovery/discovery_impl.h"
 
-static const crs_discovery_ops *const engines[] = {&crs_discovery_local};
+static const crs_discovery_ops *const engines[] = {&crs_discovery_local, &crs_discovery_etcd};
 
 const crs_discovery_ops *crs_discovery_engine(const char *name)
 {

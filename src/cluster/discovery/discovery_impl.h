@@ -25,5 +25,6 @@ struct crs_discovery_ops {
 };
 
 extern const crs_discovery_ops crs_discovery_local;
+extern const crs_discovery_ops crs_discovery_etcd;
 
 #endif

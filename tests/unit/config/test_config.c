@@ -193,15 +193,16 @@ static void config_names_in_one_warning_all_that_has_no_effect(void **state)
     assert_int_equal(load_yaml(cfg,
                                "pitaya:\n"
                                "  concurrency: {handler: {dispatch: 50}}\n"
-                               "  cluster: {sd: {etcd: {endpoints: [a:1, b:2]}}}\n"
+                               "  modules: {bindingstorage: {etcd: {endpoints: [a:1, b:2]}}}\n"
                                "  metrics: {constlabels: {Region: eu}}\n",
                                NULL),
                      CEREUS_OK);
     assert_int_equal(crs_config_warning_count(cfg), 1);
-    assert_string_equal(crs_config_warning(cfg, 0),
-                        "no effect in this version: pitaya.concurrency.handler.dispatch, "
-                        "pitaya.cluster.sd.etcd.endpoints, pitaya.metrics.constlabels.region (from game.yaml)");
-    assert_string_equal(cereus_config_get_text(cfg, "pitaya.cluster.sd.etcd.endpoints"), "a:1,b:2");
+    assert_string_equal(
+        crs_config_warning(cfg, 0),
+        "no effect in this version: pitaya.concurrency.handler.dispatch, "
+        "pitaya.modules.bindingstorage.etcd.endpoints, pitaya.metrics.constlabels.region (from game.yaml)");
+    assert_string_equal(cereus_config_get_text(cfg, "pitaya.modules.bindingstorage.etcd.endpoints"), "a:1,b:2");
     assert_int_equal(load_env(cfg, "PITAYA_METRICS_CONSTLABELS_REGION=us", NULL), CEREUS_OK);
     assert_string_equal(crs_config_warning(cfg, 1),
                         "no effect in this version: pitaya.metrics.constlabels.region (from environment)");
