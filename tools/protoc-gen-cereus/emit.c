@@ -315,6 +315,31 @@ static void put_table_entry(writer *w, const crs_gen_service *s, const crs_gen_m
     put_text(w, "        count++;\n    }\n");
 }
 
+/* What other servers call. */
+static void put_rpc(writer *w, const crs_gen_method *m)
+{
+    put_doc(w, "", m->comment, "Call %s on another server%s. As cereus_rpc().", m->rpc_route,
+            m->out ? "; *ret_reply is in the ctx's memory" : ", and wait until it has been done");
+    const char *params[5] = {"cereus_ctx *ctx", "const cereus_rpc_options *options"};
+    size_t count = 2;
+    if (m->in)
+        params[count++] = text(w, "const %s *req", m->in->c_type);
+    if (m->out)
+        params[count++] = text(w, "%s **ret_reply", m->out->c_type);
+    put_function(w, m->rpc_fn, params);
+    const char *in = m->in ? "(const ProtobufCMessage *)req" : "NULL", *route = literal(w, m->rpc_route);
+    if (m->out) {
+        const char *args[] = {"ctx", route, in, text(w, "&%s", m->out->descriptor), "&reply", "options", NULL};
+        put_text(w, "    ProtobufCMessage *reply = NULL;\n");
+        put_list(w, "    CEREUS_TRY(cereus_rpc", args, ");");
+        put(w, "    *ret_reply = (%s *)reply;\n    return CEREUS_OK;\n}\n\n", m->out->c_type);
+    } else {
+        const char *args[] = {"ctx", route, in, "NULL", "NULL", "options", NULL};
+        put_list(w, "    return cereus_rpc", args, ";");
+        put_text(w, "}\n\n");
+    }
+}
+
 static void put_service(writer *w, const crs_gen_service *s, const char *describe_fn)
 {
     static const char *const homes[] = {
@@ -330,11 +355,13 @@ static void put_service(writer *w, const crs_gen_service *s, const char *describ
     put_text(w, "/**\n");
     put(w, " * Register the handlers that are set, as the service \"");
     put_comment_text(w, s->route, strlen(s->route));
-    put_text(w, "\".\n");
+    put_text(w, s->server ? "\" of remotes.\n" : "\".\n");
     put(w, " * @param options  NULL: %s%s\n", s->has_home ? "home is " : "the defaults",
         s->has_home ? homes[s->home] : "");
-    put_text(w, " * @return as cereus_app_register(); CEREUS_E_INVALID: no handler is set\n"
-                " * Ownership: borrows @p service for as long as the app lives. Thread: setup.\n */\n");
+    put(w,
+        " * @return as cereus_app_register%s(); CEREUS_E_INVALID: no handler is set\n"
+        " * Ownership: borrows @p service for as long as the app lives. Thread: setup.\n */\n",
+        s->server ? "_remote" : "");
     const char *params[] = {"cereus_app *app", text(w, "const %s *service", s->type),
                             "const cereus_service_options *options", "cereus_error *err", NULL};
     put_function(w, s->register_fn, params);
@@ -356,8 +383,10 @@ static void put_service(writer *w, const crs_gen_service *s, const char *describ
                           s->has_home ? "options ? options : &defaults" : "options",
                           "err",
                           NULL};
-    put_list(w, "    return cereus_app_register", args, ";");
+    put_list(w, s->server ? "    return cereus_app_register_remote" : "    return cereus_app_register", args, ";");
     put_text(w, "}\n\n");
+    for (size_t i = 0; s->server && i < s->method_count; i++)
+        put_rpc(w, &s->methods[i]);
 }
 
 /* -- pushes -- */
@@ -426,6 +455,11 @@ cereus_status crs_gen_emit(crs_bytes *out, crs_arena *arena, const crs_gen_file 
         put_text(&w, "#include <cereus/group.h>\n");
     if (f->service_count)
         put_text(&w, "#include <cereus/handler.h>\n");
+    bool remote = false;
+    for (size_t i = 0; i < f->service_count; i++)
+        remote = remote || f->services[i].server;
+    if (remote)
+        put_text(&w, "#include <cereus/remote.h>\n");
     if (f->describe.rules_count)
         put_text(&w, "#include <cereus/rules.h>\n");
     if (f->push_count)

@@ -422,18 +422,33 @@ static void check_methods(gen *g, place *at, const crs_gen_service *s)
         const crs_gen_method *other = put_new(g, &members, m->member, m);
         if (other)
             mistake(g, at, "%s: its C name %s is taken by method %s.%s", who, m->member, s->name, other->name);
-        else
-            claim(g, at, who, m->thunk);
+        else if (claim(g, at, who, m->thunk) && m->rpc_fn)
+            claim(g, at, who, m->rpc_fn);
         other = put_new(g, &routes, m->route, m);
         if (other)
             mistake(g, at, "%s: its route %s.%s is taken by method %s.%s", who, s->route, m->route, s->name,
                     other->name);
-        if (strlen(s->route) + 1 + strlen(m->route) > ROUTE_LEN_MAX)
+        if ((s->server ? strlen(s->server) + 1 : 0) + strlen(s->route) + 1 + strlen(m->route) > ROUTE_LEN_MAX)
             mistake(g, at, "%s: its route is longer than %d bytes", who, ROUTE_LEN_MAX);
         leave(at);
     }
     crs_strmap_fini(&members);
     crs_strmap_fini(&routes);
+}
+
+/** The type of the servers that have a remote service. */
+static const char *server_of(gen *g, const place *at, const char *who, const Cereus__ServiceOptions *opt)
+{
+    const char *package = package_of(at->file), *last = strrchr(package, '.');
+    const char *server = opt->server ? opt->server : last ? last + 1 : package;
+    if (!*server) {
+        mistake(g, at,
+                "%s: it needs the type of the servers that have it: option (cereus.service) = {remote: true server: "
+                "\"room\"}",
+                who);
+        return "";
+    }
+    return route_of(g, at, who, server, server);
 }
 
 static void read_service(gen *g, place *at, const char *file_prefix, const service_proto *s, crs_gen_service *ret)
@@ -455,6 +470,12 @@ static void read_service(gen *g, place *at, const char *file_prefix, const servi
         return;
 
     ret->route = route_of(g, at, who, opt ? opt->name : NULL, s->name);
+    if (opt && opt->has_remote && opt->remote) {
+        ret->server = server_of(g, at, who, opt);
+        ret->register_fn = format(g, "%s_register_remote", prefix);
+    } else if (opt && opt->server) {
+        mistake(g, at, "%s: only a service with remote: true is on a server of another type", who);
+    }
     if (opt && opt->has_home) {
         static const cereus_home homes[] = {
             [CEREUS__SERVICE_OPTIONS__HOME__ONE] = CEREUS_HOME_ONE,
@@ -473,7 +494,12 @@ static void read_service(gen *g, place *at, const char *file_prefix, const servi
         claim(g, at, who, ret->register_fn);
     for (; ret->method_count < s->n_method && !g->status; ret->method_count++) {
         enter(at, SERVICE_METHOD, ret->method_count);
-        read_method(g, at, s->name, prefix, s->method[ret->method_count], &ret->methods[ret->method_count]);
+        crs_gen_method *m = &ret->methods[ret->method_count];
+        read_method(g, at, s->name, prefix, s->method[ret->method_count], m);
+        if (ret->server && !g->status) {
+            m->rpc_fn = format(g, "%s_%s_rpc", prefix, m->member);
+            m->rpc_route = format(g, "%s.%s.%s", ret->server, ret->route, m->route);
+        }
         leave(at);
     }
     if (!g->status)

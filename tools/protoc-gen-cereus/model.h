@@ -24,6 +24,8 @@ typedef struct crs_gen_method {
     const char *member;      /* "join" */
     const char *thunk;       /* "chat_room_call_join_" */
     const char *route;       /* "join" */
+    const char *rpc_fn;      /* "chat_room_join_rpc"; NULL: clients call it */
+    const char *rpc_route;   /* "chat.room.join"; NULL likewise */
     const char *comment;     /* from the .proto; NULL: none */
     const crs_gen_type *in;  /* NULL: the body is ignored */
     const crs_gen_type *out; /* NULL: a notify */
@@ -33,9 +35,10 @@ typedef struct crs_gen_method {
 typedef struct crs_gen_service {
     const char *name;        /* "Room" */
     const char *type;        /* "chat_room_service" */
-    const char *register_fn; /* "chat_room_register" */
+    const char *register_fn; /* "chat_room_register", with "_remote" if it is for servers */
     const char *route;       /* "room" */
     const char *comment;     /* NULL: none */
+    const char *server;      /* of one for servers: their type; NULL: for clients */
     bool has_home;
     cereus_home home;
     crs_gen_method *methods;
