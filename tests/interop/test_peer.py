@@ -202,6 +202,8 @@ class PeerTest(unittest.TestCase):
         asked = None
         for e in case['events']:
             if e['via'] == 'step' and e['op'] == 'control' and e['operation'] in ('pushusers', 'kickusers'):
+                self.check(name, expected)  # what came before has come
+                expected = {}
                 answer = self.world.ask('control', 'room.room.' + e['operation'], e['arguments'])
                 self.assertTrue(answer['ok'], answer)
             if e['via'] != 'client':
