@@ -2,11 +2,12 @@
 """The cluster that the client vectors speak to (tests/vectors/client/README.md, last paragraphs): two frontends of type
 connector, a room behind them, a server of type ghost that is listed but dead, and one of type mute that never answers.
 
-    cluster [--etcd HOST:PORT --nats URL | --local DIR] [--settings JSON] [--tcp HOST:PORT] [--tcpb HOST:PORT]
+    cluster [--etcd HOST:PORT | --local DIR] [--nats URL] [--settings JSON] [--tcp HOST:PORT] [--tcpb HOST:PORT]
             [--prefix pitaya/] [--server PATH] [--set KEY=VALUE]...
 
 When every server knows what it needs to know of the others it prints `READY tcp=HOST:PORT tcpb=HOST:PORT`, and it ends on
-SIGTERM with 0 when all of them did. --local DIR: the engines of one machine, which need nothing else.
+SIGTERM with 0 when all of them did. --local DIR: the engines of one machine, which need nothing else; with --nats, the run
+directory and NATS.
 """
 import argparse
 import json
@@ -43,7 +44,7 @@ def wait_until_known(server, conns):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--etcd', default='127.0.0.1:2379')
-    parser.add_argument('--nats', default='nats://127.0.0.1:4222')
+    parser.add_argument('--nats', help='default: nats://127.0.0.1:4222, with --local none')
     parser.add_argument('--local', metavar='DIR')
     parser.add_argument('--settings', default=json.dumps(SETTINGS))
     parser.add_argument('--tcp', default='127.0.0.1:0')
@@ -54,17 +55,14 @@ def main():
     parser.add_argument('--home')
     parser.add_argument('--loops')
     args = parser.parse_args()
+    if not args.local and not args.nats:
+        args.nats = 'nats://127.0.0.1:4222'
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, lambda *_: sys.exit(0))  # also before everything is up: what is gets stopped
 
     settings = json.loads(args.settings)
     keys = ['pitaya.cluster.rpc.client.nats.requesttimeout=1s', 'pitaya.session.unique=true']
-    if args.local:
-        keys += ['cereus.cluster=local', 'cereus.cluster.dir=' + args.local]
-    else:
-        keys += ['cereus.cluster=etcd', 'cereus.cluster.rpc=nats', 'pitaya.cluster.sd.etcd.endpoints=' + args.etcd,
-                 'pitaya.cluster.sd.etcd.prefix=' + args.prefix, 'pitaya.cluster.rpc.client.nats.connect=' + args.nats,
-                 'pitaya.cluster.rpc.server.nats.connect=' + args.nats]
+    keys += engines.settings(args.local, args.etcd, args.nats, args.prefix)
     common = [x for k in keys + args.set for x in ('--set', k)]
     for flag in ('home', 'loops'):
         if getattr(args, flag):
@@ -73,8 +71,11 @@ def main():
 
     def fake(type_, mute):
         id_ = type_ + '-1'
-        fakes.append(engines.LocalFake(args.local, type_, id_, mute) if args.local else
-                     engines.EtcdFake(args.etcd, args.nats, args.prefix, type_, id_, mute))
+        if mute:
+            fakes.append(engines.MuteOnNats(args.nats, type_, id_) if args.nats else
+                         engines.MuteInDirectory(args.local, id_))
+        fakes.append(engines.InDirectory(args.local, type_, id_) if args.local else
+                     engines.InEtcd(args.etcd, args.prefix, type_, id_))
 
     def start(type_, id_, *more):
         server = wire.Server([args.server, '--settings', json.dumps(dict(settings, server_type=type_)), *common,

@@ -4,7 +4,7 @@ tests/vectors/client, compared by the rules of the README there. Which outcome o
 this server has chosen stands in the table of tests/vectors/README.md, and that one is required.
 
     replay.py --server PATH [--vectors DIR] [--only tcp,bytes,ws,upgrade,transcripts,poison] [--filter REGEX] [-v]
-              [--server-arg ARG]... [--cluster PATH --engines local|nats]
+              [--server-arg ARG]... [--cluster PATH --engines local|nats|etcd]
 
 With --cluster it is the vectors of the configuration `cluster`, and no others, against what that command puts together.
 One line and the two outcomes for each failure, then the count and the reasons of what was skipped. A server that exits
@@ -356,7 +356,8 @@ class Pool:
 
     def start_cluster(self, settings):
         e = self.engines
-        where = ['--local', e.dir] if self.kind == 'local' else ['--etcd', e.etcd, '--nats', e.nats]
+        where = ['--local', e.dir] if e.dir else ['--etcd', e.etcd]
+        where += ['--nats', e.nats] if e.nats else []
         return wire.Server([self.cluster, '--server', self.command, '--settings', json.dumps(settings), *where,
                             *self.server_args], start_s=120)
 
@@ -703,7 +704,7 @@ def main():
     parser.add_argument('--jobs', type=int, default=48, help='vectors at once')
     parser.add_argument('--server-arg', action='append', default=[], help='handed to every server')
     parser.add_argument('--cluster', help='the command that puts the cluster together')
-    parser.add_argument('--engines', choices=['local', 'nats'], default='local', help='what its servers meet through')
+    parser.add_argument('--engines', choices=engines.KINDS, default='local', help='what its servers meet through')
     parser.add_argument('-v', '--verbose', action='store_true')
     args = parser.parse_args()
     modes = args.only.split(',')

@@ -1,7 +1,7 @@
 """Two peers, a connector and a room, and what clients of real Pitaya clusters saw (tests/vectors/cluster): each case is played
 again, trigger by trigger, and what the clients hear must be the same. Then every handler and every remote once.
 
-INTEROP_PEER: the program. INTEROP_ENGINES: local, or nats for etcd and NATS of the test's own.
+INTEROP_PEER: the program. INTEROP_ENGINES: local, nats or etcd, tests/support/cereus_engines.py.
 """
 import json
 import os
@@ -102,8 +102,9 @@ class Peers:
 
     def start(self, type_, id_, *args):
         e = self.engines
-        where = ['--set', 'cereus.cluster=local', '--set', 'cereus.cluster.dir=' + e.dir] if KIND == 'local' else [
-            '--etcd', e.etcd, '--nats', e.nats]
+        where = ['--etcd', e.etcd] if e.etcd else [x for k in engines.settings(e.dir) for x in ('--set', k)]
+        if e.nats:
+            where += ['--nats', e.nats, '--set', 'cereus.cluster.rpc=nats']
         if type_ == 'connector':
             args = ('--frontend', '--port', '0', *args)
         self.peers[id_] = wire.Server([os.environ['INTEROP_PEER'], '--type', type_, '--id', id_, *where, *args])

@@ -97,27 +97,46 @@ class Nats:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+KINDS = ('local', 'nats', 'etcd')
+
+
 class Engines:
-    """Engines of a test's own: kind 'local', or 'nats' for etcd and NATS."""
+    """Engines of a test's own. kind: 'local', a run directory; 'nats', one and NATS; 'etcd', etcd and NATS."""
 
     def __init__(self, kind):
-        self.kind, self.parts, self.dir = kind, [], None
-        if kind == 'local':
-            self.dir = tempfile.mkdtemp(prefix='cereus-run-')
-        else:
-            self.parts.append(Etcd())
-            try:
+        self.dir = self.nats = self.etcd = None
+        self.parts = []
+        try:
+            if kind == 'etcd':
+                self.parts.append(Etcd())
+                self.etcd = self.parts[-1].address
+            else:
+                self.dir = tempfile.mkdtemp(prefix='cereus-run-')
+            if kind != 'local':
                 self.parts.append(Nats())
-            except BaseException:
-                self.stop()
-                raise
-            self.etcd, self.nats = self.parts[0].address, self.parts[1].url
+                self.nats = self.parts[-1].url
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self):
         for part in self.parts:
             part.stop()
         if self.dir:
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def settings(directory=None, etcd=None, nats=None, prefix='pitaya/'):
+    """The settings, KEY=VALUE, of servers that meet there."""
+    if directory:
+        keys = ['cereus.cluster=local', 'cereus.cluster.dir=' + directory]
+    else:
+        keys = ['cereus.cluster=etcd', 'pitaya.cluster.sd.etcd.endpoints=' + etcd,
+                'pitaya.cluster.sd.etcd.prefix=' + prefix]
+    if nats:
+        keys += ['cereus.cluster.rpc=nats', 'pitaya.cluster.rpc.client.nats.connect=' + nats,
+                 'pitaya.cluster.rpc.server.nats.connect=' + nats]
+    return keys
 
 
 # -- listed, but not there --
@@ -127,52 +146,72 @@ def server_value(type_, id_):
                       separators=(',', ':')).encode()
 
 
-class LocalFake:
-    """A server of the local engines. mute: takes connections and never says a word; without: nobody listens."""
+class InDirectory:
+    """A server that is listed in a run directory."""
 
-    def __init__(self, directory, type_, id_, mute):
-        self.path = os.path.join(directory, id_)
-        self.file = open(self.path + '.json', 'w+b')
+    def __init__(self, directory, type_, id_):
+        self.path = os.path.join(directory, id_ + '.json')
+        self.file = open(self.path, 'w+b')
         lock = struct.pack('hhqqi4x', fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock
         fcntl.fcntl(self.file, fcntl.F_OFD_SETLK, lock)
-        self.sock = None
-        if mute:
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.bind(self.path + '.sock')
-            self.sock.listen(64)
         self.file.write(server_value(type_, id_))
         self.file.flush()
 
     def stop(self):
-        if self.sock:
-            self.sock.close()
-            os.unlink(self.path + '.sock')
-        os.unlink(self.path + '.json')
+        os.unlink(self.path)
         self.file.close()
 
 
-class EtcdFake:
-    """The same in etcd, and on NATS when it is mute."""
+class InEtcd:
+    """A server that is listed in etcd."""
 
-    def __init__(self, etcd, nats, prefix, type_, id_, mute):
+    def __init__(self, etcd, prefix, type_, id_):
         self.etcd = etcd
-        self.key = '%sservers/%s/%s' % (prefix, type_, id_)
-        self.sock = None
-        if mute:
-            host, port = nats.split('://', 1)[1].rsplit(':', 1)
-            self.sock = socket.create_connection((host, int(port)), 20)
-            self.sock.sendall(b'CONNECT {"verbose":false}\r\nSUB pitaya/servers/%s/%s 1\r\nPING\r\n'
-                              % (type_.encode(), id_.encode()))
-            heard = b''
-            while b'PONG' not in heard:  # the subscription is there then
-                more = self.sock.recv(4096)
-                if not more:
-                    raise RuntimeError('NATS closed the connection: %r' % heard)
-                heard += more
-            self.sock.settimeout(None)
-            threading.Thread(target=self.stay, daemon=True).start()
-        self.ask('put', {'key': base64.b64encode(self.key.encode()).decode(),
-                         'value': base64.b64encode(server_value(type_, id_)).decode()})
+        self.key = base64.b64encode(('%sservers/%s/%s' % (prefix, type_, id_)).encode()).decode()
+        self.ask('put', {'key': self.key, 'value': base64.b64encode(server_value(type_, id_)).decode()})
+
+    def ask(self, what, question):
+        request = urllib.request.Request('http://%s/v3/kv/%s' % (self.etcd, what), json.dumps(question).encode())
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.read()
+
+    def stop(self):
+        try:
+            self.ask('deleterange', {'key': self.key})
+        except OSError:
+            pass  # etcd has gone before
+
+
+class MuteInDirectory:
+    """Takes the connections of others and never says a word."""
+
+    def __init__(self, directory, id_):
+        self.path = os.path.join(directory, id_ + '.sock')
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(self.path)
+        self.sock.listen(64)
+
+    def stop(self):
+        self.sock.close()
+        os.unlink(self.path)
+
+
+class MuteOnNats:
+    """Has subscribed to its subject and never says a word."""
+
+    def __init__(self, nats, type_, id_):
+        host, port = nats.split('://', 1)[1].rsplit(':', 1)
+        self.sock = socket.create_connection((host, int(port)), 20)
+        self.sock.sendall(b'CONNECT {"verbose":false}\r\nSUB pitaya/servers/%s/%s 1\r\nPING\r\n'
+                          % (type_.encode(), id_.encode()))
+        heard = b''
+        while b'PONG' not in heard:  # the subscription is there then
+            more = self.sock.recv(4096)
+            if not more:
+                raise RuntimeError('NATS closed the connection: %r' % heard)
+            heard += more
+        self.sock.settimeout(None)
+        threading.Thread(target=self.stay, daemon=True).start()
 
     def stay(self):
         """Answer pings, and nothing else."""
@@ -183,15 +222,9 @@ class EtcdFake:
         except OSError:
             pass  # it was closed
 
-    def ask(self, what, question):
-        request = urllib.request.Request('http://%s/v3/kv/%s' % (self.etcd, what), json.dumps(question).encode())
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.read()
-
     def stop(self):
-        if self.sock:
-            self.sock.close()
         try:
-            self.ask('deleterange', {'key': base64.b64encode(self.key.encode()).decode()})
+            self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # etcd has gone before
+            pass  # NATS has gone before
+        self.sock.close()
