@@ -702,15 +702,33 @@ static natsStatus make_options(crs_nats *n)
     return st;
 }
 
-static void pause_ms(uint64_t ms, uint64_t jitter_ms)
+/** Somebody wants this process to end: signals are blocked here, and wait. */
+static bool asked_to_end(void)
+{
+    static const int ends[] = {SIGINT, SIGQUIT, SIGTERM};
+    sigset_t waiting;
+    sigpending(&waiting);
+    for (size_t i = 0; i < CEREUS_COUNT(ends); i++) {
+        if (sigismember(&waiting, ends[i]))
+            return true;
+    }
+    return false;
+}
+
+/** false: asked to end meanwhile. */
+static bool pause_ms(uint64_t ms, uint64_t jitter_ms)
 {
     uint32_t random = 0;
     ssize_t got = getrandom(&random, sizeof random, 0);
     CRS_UNUSED(got);
     ms += jitter_ms ? random % jitter_ms : 0;
-    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    while (nanosleep(&t, &t) != 0 && errno == EINTR) {
+    while (ms > 0 && !asked_to_end()) {
+        uint64_t slice_ms = CRS_MIN(ms, (uint64_t)50);
+        struct timespec t = {.tv_nsec = (long)slice_ms * 1000000};
+        nanosleep(&t, NULL);
+        ms -= slice_ms;
     }
+    return !asked_to_end();
 }
 
 static natsStatus connect_with_patience(crs_nats *n)
@@ -726,7 +744,8 @@ static natsStatus connect_with_patience(crs_nats *n)
         if (tries == 0)
             crs_log_warn(n->loop->log, "NATS cannot be reached, trying again",
                          CRS_STR("error", LIB->nats_GetLastError(NULL)));
-        pause_ms(n->opt.reconnect_wait_ms, wants_tls(&n->opt) ? n->opt.jitter_tls_ms : n->opt.jitter_ms);
+        if (!pause_ms(n->opt.reconnect_wait_ms, wants_tls(&n->opt) ? n->opt.jitter_tls_ms : n->opt.jitter_ms))
+            return st;
     }
 }
 

@@ -152,6 +152,23 @@ static void a_start_without_nats_names_the_key(void **state)
     cereus_test_end(t);
 }
 
+static void a_signal_ends_the_wait_for_nats(void **state)
+{
+    cereus_test_app *t = make_server("room", "room-1", false);
+    sigset_t term, was;
+    int got;
+    set(t, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "1000000");
+    test_nats_kill(&nats);
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &term, &was); /* as an app does that is run */
+    raise(SIGTERM);
+    cereus_test_start_fails(t, CEREUS_E_UNAVAILABLE);
+    assert_int_equal(sigwait(&term, &got), 0);
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    cereus_test_end(t);
+}
+
 static void the_servers_key_counts_where_the_clients_is_not_set(void **state)
 {
     cereus_test_app *t =
@@ -401,6 +418,7 @@ static void many_sessions_keep_their_order(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {TEST(a_start_without_nats_names_the_key),
+                                       TEST(a_signal_ends_the_wait_for_nats),
                                        TEST(the_servers_key_counts_where_the_clients_is_not_set),
                                        TEST(what_is_no_url_of_nats_is_refused),
                                        TEST(a_listed_server_that_nobody_hears_is_told_in_pitayas_words),
