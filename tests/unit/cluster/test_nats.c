@@ -181,6 +181,33 @@ static void the_servers_key_counts_where_the_clients_is_not_set(void **state)
     cereus_test_end(t);
 }
 
+static void a_password_is_needed_and_never_shown(void **state)
+{
+    char config[80], url[80];
+    snprintf(config, sizeof config, "%s/nats.conf", dir);
+    FILE *f = fopen(config, "w");
+    fputs("authorization: {user: game, password: sesame}\n", f);
+    fclose(f);
+    test_nats_kill(&nats);
+    nats.config = config;
+    assert_true(test_nats_run(&nats));
+    cereus_test_app *wrong = make_server("room", "room-1", false), *right = make_server("room", "room-1", false);
+    snprintf(url, sizeof url, "nats://game:simsalabim@127.0.0.1:%u", nats.port);
+    set(wrong, "pitaya.cluster.rpc.client.nats.connect", url);
+    set(wrong, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "1");
+    const char *why = cereus_test_start_fails(wrong, CEREUS_E_UNAVAILABLE);
+    assert_non_null(strstr(why, "Authorization Violation"));
+    assert_null(strstr(why, "simsalabim"));
+    assert_null(cereus_test_logged(wrong, "simsalabim"));
+    cereus_test_end(wrong);
+    snprintf(url, sizeof url, "nats://game:sesame@127.0.0.1:%u", nats.port);
+    set(right, "pitaya.cluster.rpc.client.nats.connect", url);
+    cereus_test_start(right);
+    await_ready(right, true);
+    cereus_test_end(right);
+    unlink(config);
+}
+
 static void what_is_no_url_of_nats_is_refused(void **state)
 {
     static const struct {
@@ -419,6 +446,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {TEST(a_start_without_nats_names_the_key),
                                        TEST(a_signal_ends_the_wait_for_nats),
+                                       TEST(a_password_is_needed_and_never_shown),
                                        TEST(the_servers_key_counts_where_the_clients_is_not_set),
                                        TEST(what_is_no_url_of_nats_is_refused),
                                        TEST(a_listed_server_that_nobody_hears_is_told_in_pitayas_words),
