@@ -79,19 +79,6 @@ void crs_app_cluster_fini(cereus_app *app)
     json_decref(app->metadata);
 }
 
-/** Where servers of one machine meet, unless the settings say: a directory of the user's own. */
-static const char *run_dir(const cereus_app *app, char *out, size_t cap)
-{
-    const char *set = crs_config_text(app->config, CRS_KEY_CLUSTER_DIR), *runtime = getenv("XDG_RUNTIME_DIR");
-    if (*set)
-        return set;
-    if (runtime && *runtime)
-        snprintf(out, cap, "%s/cereus", runtime);
-    else
-        snprintf(out, cap, "/tmp/cereus-%u", (unsigned)geteuid());
-    return out;
-}
-
 cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
 {
     const cereus_config *cfg = app->config;
@@ -131,7 +118,7 @@ cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
                  .metadata = (const char *)meta.data},
         .discovery = discovery_ops,
         .rpc = rpc_ops,
-        .dir = run_dir(app, dir, sizeof dir),
+        .dir = crs_local_dir(crs_config_text(cfg, CRS_KEY_CLUSTER_DIR), dir, sizeof dir),
         .config = cfg,
         .routes = app->routes,
         .request_timeout_ms = (uint64_t)crs_config_ms(cfg, CRS_KEY_REQUEST_TIMEOUT),

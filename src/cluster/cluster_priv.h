@@ -74,6 +74,11 @@ void crs_cluster_push_here(crs_cluster_loop *l, cereus_slice route, cereus_slice
 void crs_cluster_kick_here(crs_cluster_loop *l, cereus_slice uid);
 extern const crs_rpc_events crs_cluster_events;
 
+/* -- stats.c -- */
+
+/** The remote `sys.stats`. */
+cereus_status crs_cluster_stats(cereus_ctx *ctx, cereus_slice in, cereus_slice *out);
+
 /* -- call.c -- */
 
 /** Call @p server_id from a fiber; the reply is in the ctx's memory. As cereus_rpc_raw(). */

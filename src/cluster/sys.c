@@ -80,6 +80,7 @@ cereus_status crs_cluster_register_sys(crs_core *core, cereus_error *err)
         CEREUS_RAW_REQUEST("bindsession", bind_session),
         CEREUS_RAW_REQUEST("pushsession", push_session),
         CEREUS_RAW_REQUEST("kick", kick),
+        CEREUS_RAW_REQUEST("stats", crs_cluster_stats),
     };
     cereus_service_options opt = {.home = CEREUS_HOME_SESSION};
     return crs_registry_add(&core->remotes, "sys", methods, CEREUS_COUNT(methods), &opt, err);

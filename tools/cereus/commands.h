@@ -17,7 +17,8 @@ typedef struct crs_command {
 /** All of them. */
 const crs_command *crs_commands(size_t *ret_count);
 
-extern const char crs_usage_repl[], crs_usage_wire[], crs_usage_config[], crs_usage_new[], crs_usage_completion[];
+extern const char crs_usage_repl[], crs_usage_wire[], crs_usage_config[], crs_usage_new[], crs_usage_completion[],
+    crs_usage_top[];
 
 /** Talk to a server by hand or from a file. 1: a command of a file failed. */
 int crs_cmd_repl(int argc, char **argv);
@@ -30,6 +31,9 @@ int crs_cmd_config(int argc, char **argv);
 
 /** Write a game to begin with. 1: the folder exists, or cannot be written. */
 int crs_cmd_new(int argc, char **argv);
+
+/** Show the servers of this machine. 1: there are none (--once). */
+int crs_cmd_top(int argc, char **argv);
 
 /** Print the completions of a shell. */
 int crs_cmd_completion(int argc, char **argv);

@@ -1,4 +1,7 @@
 /* cluster/discovery/discovery.c: the table of engines, and calls through it. */
+#include <stdio.h>
+#include <unistd.h>
+
 #include "cluster/discovery/discovery_impl.h"
 
 static const crs_discovery_ops *const engines[] = {&crs_discovery_local, &crs_discovery_etcd};
@@ -59,4 +62,16 @@ crs_discovery *crs_discovery_free(crs_discovery *d)
 bool crs_discovery_ready(const crs_discovery *d)
 {
     return atomic_load_explicit(&d->ready, memory_order_relaxed);
+}
+
+const char *crs_local_dir(const char *set, char *out, size_t cap)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    if (*set)
+        return set;
+    if (runtime && *runtime)
+        snprintf(out, cap, "%s/cereus", runtime);
+    else
+        snprintf(out, cap, "/tmp/cereus-%u", (unsigned)geteuid());
+    return out;
 }

@@ -36,6 +36,9 @@ typedef struct crs_discovery_options {
 /** The engine called @p name; NULL: none. */
 const crs_discovery_ops *crs_discovery_engine(const char *name);
 
+/** Where servers of one machine meet: @p set, or, when that is empty, a directory of the user's own, in @p out. */
+const char *crs_local_dir(const char *set, char *out, size_t cap);
+
 /** Ownership: gives. Thread: setup. */
 cereus_status crs_discovery_claim(const crs_discovery_ops *ops, const crs_discovery_options *opt,
                                   crs_discovery **ret_discovery, cereus_error *err);

@@ -1,0 +1,72 @@
+"""`cereus top` on servers of the cluster example.
+
+    test_top.py CEREUS
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOOL = sys.argv[1]
+
+
+def top(*args, **options):
+    return subprocess.run([TOOL, 'top', *args], capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+class Top(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+
+    def start(self, kind, name, *args):
+        server = subprocess.Popen(
+            [os.path.join(os.environ['CLUSTER_BUILD'], 'examples/cluster', kind), '--id=' + name,
+             '--cluster.dir=' + self.dir, *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        self.assertIn('READY', server.stdout.readline())
+        return server
+
+    def test_servers_by_type_and_id(self):
+        room = self.start('room', 'room-2', '--loops=3')
+        self.start('room', 'room-1')
+        connector = self.start('connector', 'front', '--listen=ws://127.0.0.1:0', '--set', 'chat.http=127.0.0.1:0')
+        done = top('--once', '--every', '20', '--dir', self.dir)
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines[0], '3 servers in ' + self.dir)
+        heads = lines[2].split()
+        rows = [dict(zip(heads, line.split())) for line in lines[3:]]
+        self.assertEqual([(row['TYPE'], row['ID']) for row in rows],
+                         [('connector', 'front'), ('room', 'room-1'), ('room', 'room-2')])
+        self.assertEqual((rows[2]['PID'], rows[2]['LOOPS'], rows[2]['SESSIONS']), (str(room.pid), '3', '0'))
+        self.assertEqual(rows[0]['PID'], str(connector.pid))
+        self.assertIn('local/local ready', lines[3])
+        self.assertNotEqual(rows[1]['RPC/s'], '0')  # our own question, between the two looks
+
+    def test_one_that_was_killed_is_not_shown(self):
+        self.start('room', 'alive')
+        dead = self.start('room', 'dead')
+        dead.kill()
+        dead.wait()
+        done = top('--once', '--every', '1', env=dict(os.environ, CEREUS_CLUSTER_DIR=self.dir))
+        self.assertIn('alive', done.stdout)
+        self.assertNotIn('dead', done.stdout)
+
+    def test_nobody_is_there(self):
+        done = top('--once', '--every', '1', '--dir', self.dir + '/none')
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('0 servers in', done.stdout)
+
+    def test_options(self):
+        self.assertEqual(top('--help').returncode, 0)
+        for args in (('--what',), ('--every', '0'), ('--dir',)):
+            self.assertEqual(top(*args).returncode, 2)
+
+
+if __name__ == '__main__':
+    unittest.main(argv=sys.argv[:1])
