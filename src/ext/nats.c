@@ -320,6 +320,17 @@ static int hex_digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/** NATS has handled all that it was told before. */
+static void on_settled(crs_nats *n)
+{
+    n->settled = true;
+    if (n->closing || !n->lost_told || !atomic_load(&n->up))
+        return;
+    n->lost_told = false;
+    if (n->opt.on_state)
+        n->opt.on_state(n->opt.user, true);
+}
+
 static void deliver_reply(crs_nats *n, natsMsg *m)
 {
     const char *subject = LIB->natsMsg_GetSubject(m);
@@ -333,7 +344,7 @@ static void deliver_reply(crs_nats *n, natsMsg *m)
         id = id << 4 | (uint64_t)digit;
     }
     if (id == 0)
-        n->settled = true;
+        on_settled(n);
     else if (!n->closing)
         n->opt.on_reply(n->opt.user, id,
                         cereus_slice_of(LIB->natsMsg_GetData(m), (size_t)LIB->natsMsg_GetDataLength(m)));
@@ -592,11 +603,10 @@ static void on_word(crs_loop *loop, crs_mail *mail)
     pthread_mutex_unlock(&n->mu);
     if (back) {
         atomic_store(&n->up, true);
-        n->lost_told = false;
         CRS_COUNT(&loop->counters, nats_reconnects);
         catch_up(n);
-        if (n->opt.on_state)
-            n->opt.on_state(n->opt.user, true);
+        cereus_status st = crs_nats_echo(n, 0); /* it is back when it has our subscriptions */
+        CRS_UNUSED(st);
     }
     if (flags & FLAG_CLOSED)
         crs_log_error(loop->log, "the NATS library has given up: it refuses our credentials. Mend them, and start this "
@@ -849,6 +859,7 @@ void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user)
     n->on_closed = on_closed;
     n->on_closed_user = user;
     bool connected = n->inbox_sub; /* else the library has closed it already, or never made it */
+    n->settled = false;
     if (connected)
         flush_all(n);
     atomic_store(&n->up, false); /* from here on nothing is written: Close() would wait 500 ms for its way out */

@@ -38,7 +38,7 @@ typedef struct crs_nats_options {
     /** Nobody has subscribed to the subject of some request; the library does not say of which. It comes in order: before the
      * answer to an echo that was asked for later. */
     void (*on_no_responders)(void *user);
-    void (*on_state)(void *user, bool up); /* it was lost, or is back. May be NULL */
+    void (*on_state)(void *user, bool up); /* it was lost, or is back with its subscriptions. May be NULL */
     void *user;
 } crs_nats_options;
 

@@ -43,7 +43,9 @@ typedef struct nats_link {
     crs_strmap targets;    /* subject -> target */
     struct target **asked; /* in the order asked; NULL: nobody is */
     size_t asked_count;
-    bool refused; /* since the last echo */
+    bool refused;   /* since the last echo */
+    uint64_t alone; /* the call that alone was out when somebody was refused; 0: it was not alone, or is ended */
+    bool down;      /* on_state() has said so */
     crs_bytes scratch;
 } nats_link;
 
@@ -218,6 +220,8 @@ static void on_no_responders(void *user)
         if (crs_list_empty(&t->calls))
             continue;
         t->asked = true;
+        bool one = t->calls.next == t->calls.prev;
+        l->alone = l->asked_count == 0 && one ? CRS_CONTAINER(t->calls.next, crs_rpc_call, queue)->id : 0;
         l->asked[l->asked_count++] = t;
         st = crs_nats_request(l->nats, t->subject, 0, (cereus_slice){0});
         if (!st)
@@ -229,14 +233,19 @@ static void on_no_responders(void *user)
 
 static void on_echo(nats_link *l, uint64_t id)
 {
+    static const char nobody[] = "nats: no responders available for request";
     bool refused = l->refused;
     l->refused = false;
     if (id < ECHO_FIRST || id - ECHO_FIRST >= l->asked_count)
         return;
     target *t = l->asked[id - ECHO_FIRST];
     while (refused && !crs_list_empty(&t->calls))
-        crs_rpc_fail(CRS_CONTAINER(t->calls.next, crs_rpc_call, queue), CEREUS_E_FAILED,
-                     "nats: no responders available for request");
+        crs_rpc_fail(CRS_CONTAINER(t->calls.next, crs_rpc_call, queue), CEREUS_E_FAILED, nobody);
+    /* its server has subscribed since; of several calls nobody knows which it was, and their deadlines end them */
+    crs_rpc_call *alone = l->alone ? crs_rpc_find(&l->base, l->alone) : NULL;
+    if (alone)
+        crs_rpc_fail(alone, CEREUS_E_FAILED, nobody);
+    l->alone = 0;
     if (id - ECHO_FIRST == l->asked_count - 1)
         end_asking(l);
 }
@@ -312,6 +321,7 @@ static void on_state(void *user, bool up)
 {
     nats_link *l = user;
     nats_rpc *r = (nats_rpc *)l->base.rpc;
+    l->down = !up;
     unsigned now = up ? atomic_fetch_add(&r->up, 1) + 1 : atomic_fetch_sub(&r->up, 1) - 1;
     unsigned links = atomic_load(&r->links);
     if (!up && now + 1 == links)
@@ -422,7 +432,7 @@ static void nats_close(crs_rpc_link *link)
     }
     crs_bytes_fini(&l->scratch);
     atomic_fetch_sub(&r->links, 1);
-    if (crs_nats_is_up(l->nats))
+    if (!l->down)
         atomic_fetch_sub(&r->up, 1);
     crs_nats_close(l->nats, on_nats_closed, l);
 }
