@@ -68,19 +68,19 @@ static cereus_status make_dir(const char *dir, cereus_error *err)
     return CEREUS_OK;
 }
 
-/** Remove what a dead server has left at our path. False: it lives. */
-static bool make_way(const local_discovery *l)
+/** Remove what a dead server has left at our path. CEREUS_E_EXISTS: it lives; CEREUS_E_IO: it is no file of a server. */
+static cereus_status make_way(const local_discovery *l)
 {
     int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return errno == ENOENT;
+        return errno == ENOENT ? CEREUS_OK : CEREUS_E_IO;
     struct flock lock = whole_file(F_WRLCK);
     struct stat opened, there;
     bool dead = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
     if (dead && fstat(fd, &opened) == 0 && stat(l->path, &there) == 0 && opened.st_ino == there.st_ino)
         unlink(l->path);
     close(fd);
-    return dead;
+    return dead ? CEREUS_OK : CEREUS_E_EXISTS;
 }
 
 /** The file gets its name when it is locked already: one without a lock would be removed as a dead server's. */
@@ -103,10 +103,12 @@ static cereus_status local_claim(crs_discovery *d, cereus_error *err)
     for (int i = 0; !st && link(unnamed, l->path) != 0; i++) {
         if (errno != EEXIST || i == CLAIM_TRIES)
             st = crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s: %s", l->path, strerror(errno));
-        else if (!make_way(l))
-            st = crs_fail(err, CEREUS_E_EXISTS,
-                          "cereus.id: a server with the id \"%s\" runs already on this machine (%s): choose another",
-                          d->opt.self->id, l->path);
+        else if ((st = make_way(l)) == CEREUS_E_IO)
+            crs_fail(err, st, "cereus.cluster.dir: %s: %s", l->path, strerror(errno));
+        else if (st)
+            crs_fail(err, st,
+                     "cereus.id: a server with the id \"%s\" runs already on this machine (%s): choose another",
+                     d->opt.self->id, l->path);
     }
     unlink(unnamed);
     if (st) {
