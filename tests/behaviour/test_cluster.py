@@ -14,6 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import cereus_engines  # noqa: E402
 import cereus_wire as wire  # noqa: E402
 from cereus_behaviour import BUSY_S, main  # noqa: E402
 
@@ -83,14 +84,20 @@ class Player:
                 return json.loads(m.body)
 
 
-class Cluster(unittest.TestCase):
+class DemoTest(unittest.TestCase):
+    kind = 'local'  # of the engines
+
     def setUp(self):
+        engines = cereus_engines.Engines(self.kind)
+        self.addCleanup(engines.stop)
+        keys = cereus_engines.settings(engines.dir, engines.etcd, engines.nats)
+        env = dict(os.environ, **{pair.split('=', 1)[0].upper().replace('.', '_'): pair.split('=', 1)[1] for pair in keys})
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.dir = folder.name
         self.demo = subprocess.Popen(
             [sys.executable, ROOT / 'scripts/demo.py', '--build', BUILD, '--any-ports', '--dir', self.dir],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
         self.addCleanup(self.end)
         self.lines, self.pids = Lines(self.demo.stdout), {}
         for _ in range(5):
@@ -151,7 +158,7 @@ class Cluster(unittest.TestCase):
         hello = watcher.wait_push('onNewUser', lambda b: newcomer in b['content'])['content']
         return re.search(r'served by (\S+)', hello).group(1), hello
 
-    def test_two_connectors_one_room(self):
+    def talk(self):
         ada = self.come_in('Ada', 0)
         linus = self.come_in('Linus', 1)
         self.assert_members(ada, 'Ada', 'Linus')
@@ -159,7 +166,12 @@ class Cluster(unittest.TestCase):
         self.assertEqual(linus.wait_push('onMessage'), {'name': 'Ada', 'content': 'hello'})
         self.assertEqual(ada.wait_push('onMessage'), {'name': 'Ada', 'content': 'hello'})
         self.assertEqual(linus.ask('ping'), {'room': 'lobby'})
+        return ada, linus
 
+
+class Cluster(DemoTest):
+    def test_two_connectors_one_room(self):
+        ada, linus = self.talk()
         other = Player(self, self.connectors[0], 'Linus')
         self.assertEqual(other.join()['code'], 'CHAT-409')  # wherever he is connected
         other.conn.close()
@@ -257,6 +269,16 @@ class Cluster(unittest.TestCase):
         self.assertEqual(third.wait(BUSY_S), 0)
         for player in players:
             self.say_until_heard(player, 'with two again', player)
+
+
+class OnEtcdAndNats(DemoTest):
+    """The same programs, two settings."""
+    kind = 'etcd'
+
+    def test_two_connectors_one_room(self):
+        ada, linus = self.talk()
+        linus.conn.close()
+        self.assert_members(ada, 'Ada')
 
 
 if __name__ == '__main__':
