@@ -12,13 +12,23 @@ enum { TEST_PATIENCE_MS = 60 * 1000 }; /* after which a test that waits has fail
 typedef struct test_real_loop {
     crs_loop *loop;
     crs_fibers *fibers;
-    crs_timer patience;
+    crs_timer patience, nudge;
 } test_real_loop;
 
 static inline void test_out_of_patience(crs_timer *timer)
 {
     fprintf(stderr, "nothing came for %d s\n", TEST_PATIENCE_MS / 1000);
     abort();
+}
+
+static inline void test_nudged(crs_timer *timer)
+{
+}
+
+/** To be called at the end of a fiber: it runs when a turn is about to sleep, and what it did shall be seen at once. */
+static inline void test_real_nudge(test_real_loop *t)
+{
+    assert_int_equal(crs_loop_timer_start(t->loop, &t->nudge, 0), CEREUS_OK);
 }
 
 static inline crs_loop *test_real_loop_open(test_real_loop *t)
@@ -31,6 +41,7 @@ static inline crs_loop *test_real_loop_open(test_real_loop *t)
     crs_loop_enter(t->loop);
     assert_int_equal(crs_fibers_new(t->loop, &fibers, &t->fibers, &err), CEREUS_OK);
     crs_timer_init(&t->patience, test_out_of_patience);
+    crs_timer_init(&t->nudge, test_nudged);
     return t->loop;
 }
 

@@ -68,6 +68,7 @@ static void run_start(crs_fiber *fiber, void *arg)
     server *s = arg;
     s->st = crs_discovery_start(s->d, fiber, &s->err);
     s->done = true;
+    test_real_nudge(&s->w->t);
 }
 
 static void run_leave(crs_fiber *fiber, void *arg)
@@ -75,6 +76,7 @@ static void run_leave(crs_fiber *fiber, void *arg)
     server *s = arg;
     crs_discovery_leave(s->d, fiber);
     s->done = true;
+    test_real_nudge(&s->w->t);
 }
 
 static void on_own_fiber(server *s, crs_fiber_fn *fn)

@@ -119,6 +119,7 @@ static inline void run_task(crs_fiber *fiber, void *arg)
     task *t = arg;
     t->run(t->w, fiber);
     t->done = true;
+    test_real_nudge(&t->w->t);
 }
 
 static inline void on_fiber(world *w, void (*run)(world *w, crs_fiber *fiber))
