@@ -1,7 +1,13 @@
 /* cereus/group.h: named sets of user ids, independent of sessions and loops: rooms, guilds, parties. Kept in memory,
  * one table per app: in a cluster the groups are this server's own, while their members may be connected to any frontend.
  * Closing a session does not remove its uid from groups: do that in a close callback. A call that fails leaves
- * Pitaya's words for it in the ctx, so its status can be returned as it is. Thread: fiber, any loop. None of them yields.
+ * Pitaya's words for it in the ctx, so its status can be returned as it is. Thread: fiber, any loop. In memory none of them
+ * yields.
+ *
+ * With `cereus.groups: etcd` all servers share the groups, Pitaya's among them. Then every call **may yield**, and may fail
+ * with PIT-500 and the words of the etcd client when etcd does not answer within `pitaya.groups.etcd.transactiontimeout`; a
+ * name with "/uids/" is refused (CEREUS_E_INVALID); times to live are whole seconds; the members of a group that is not there
+ * count 0; "member already exists in group" and "member not found in the group" also stand for a group that just went.
  */
 #ifndef CEREUS_GROUP_H
 #define CEREUS_GROUP_H

@@ -93,6 +93,7 @@ static void free_loop(crs_app_loop *l)
     crs_loop_enter(l->loop);
     if (l->cluster_open)
         crs_cluster_close(l->app->cluster, &l->dispatch);
+    crs_etcd_groups_close(crs_groups_etcd(l->app->groups), l->loop->index);
     crs_frontend_free(l->dispatch.frontend);
     crs_transport_free(l->dispatch.transport);
     crs_dispatch_fini(&l->dispatch);
@@ -316,6 +317,8 @@ static void free_running_parts(cereus_app *app)
     app->loops = NULL;
     app->core.loop_count = 0;
     app->cluster = crs_cluster_free(app->cluster);
+    crs_etcd_groups_free(crs_groups_etcd(app->groups));
+    crs_groups_use_etcd(app->groups, NULL);
     crs_listeners_release(app);
 }
 
@@ -429,6 +432,11 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         st = crs_listeners_claim(app, err);
     if (!st)
         st = crs_app_cluster_make(app, err);
+    if (!st && crs_config_choice(app->config, CRS_KEY_GROUPS) == 1) {
+        crs_groups_use_etcd(app->groups, crs_etcd_groups_new(app->config));
+        if (!crs_groups_etcd(app->groups))
+            st = crs_fail(err, CEREUS_E_NOMEM, "groups: out of memory");
+    }
     if (!st)
         st = start_parts(app, err);
     if (!st) {

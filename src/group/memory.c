@@ -26,8 +26,9 @@ typedef struct group {
 } group;
 
 struct crs_groups {
-    pthread_mutex_t mu; /* a leaf */
-    crs_strmap map;     /* guarded by mu: group */
+    crs_etcd_groups *etcd; /* NULL: they are here; set while nothing runs */
+    pthread_mutex_t mu;    /* a leaf */
+    crs_strmap map;        /* guarded by mu: group */
 };
 
 crs_groups *crs_groups_new(void)
@@ -143,7 +144,7 @@ static void unlock(cereus_ctx *ctx)
     pthread_mutex_unlock(&groups_of(ctx)->mu);
 }
 
-cereus_status cereus_group_create_ttl(cereus_ctx *ctx, const char *name, uint64_t ttl_ms)
+static cereus_status memory_create(cereus_ctx *ctx, const char *name, uint64_t ttl_ms)
 {
     crs_groups *gs = groups_of(ctx);
     if (!name || !*name)
@@ -164,12 +165,7 @@ cereus_status cereus_group_create_ttl(cereus_ctx *ctx, const char *name, uint64_
     return exists ? crs_ctx_error(ctx, st, "PIT-000", "group already exists") : no_memory(ctx);
 }
 
-cereus_status cereus_group_create(cereus_ctx *ctx, const char *name)
-{
-    return cereus_group_create_ttl(ctx, name, 0);
-}
-
-cereus_status cereus_group_renew_ttl(cereus_ctx *ctx, const char *name)
+static cereus_status memory_renew(cereus_ctx *ctx, const char *name)
 {
     group *g = lock_group(ctx, name);
     if (!g)
@@ -180,7 +176,7 @@ cereus_status cereus_group_renew_ttl(cereus_ctx *ctx, const char *name)
     return has ? CEREUS_OK : crs_ctx_error(ctx, CEREUS_E_STATE, "PIT-000", "memory group TTL not found");
 }
 
-cereus_status cereus_group_delete(cereus_ctx *ctx, const char *name)
+static cereus_status memory_delete(cereus_ctx *ctx, const char *name)
 {
     group *g = lock_group(ctx, name);
     if (!g)
@@ -220,10 +216,8 @@ static cereus_status add_locked(group *g, const char *uid, cereus_session_id ses
     return CEREUS_OK;
 }
 
-cereus_status cereus_group_add(cereus_ctx *ctx, const char *name, const char *uid)
+static cereus_status memory_add(cereus_ctx *ctx, const char *name, const char *uid)
 {
-    if (!uid || !*uid)
-        return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "empty uid");
     cereus_session_id session = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uid));
     group *g = lock_group(ctx, name);
     if (!g)
@@ -235,7 +229,7 @@ cereus_status cereus_group_add(cereus_ctx *ctx, const char *name, const char *ui
     return st ? no_memory(ctx) : CEREUS_OK;
 }
 
-cereus_status cereus_group_remove(cereus_ctx *ctx, const char *name, const char *uid)
+static cereus_status memory_remove(cereus_ctx *ctx, const char *name, const char *uid)
 {
     group *g = lock_group(ctx, name);
     if (!g)
@@ -251,7 +245,7 @@ cereus_status cereus_group_remove(cereus_ctx *ctx, const char *name, const char 
     return m ? CEREUS_OK : crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "member not found in the group");
 }
 
-cereus_status cereus_group_remove_all(cereus_ctx *ctx, const char *name)
+static cereus_status memory_remove_all(cereus_ctx *ctx, const char *name)
 {
     group *g = lock_group(ctx, name);
     if (!g)
@@ -261,10 +255,8 @@ cereus_status cereus_group_remove_all(cereus_ctx *ctx, const char *name)
     return CEREUS_OK;
 }
 
-cereus_status cereus_group_contains(cereus_ctx *ctx, const char *name, const char *uid, bool *ret_is)
+static cereus_status memory_contains(cereus_ctx *ctx, const char *name, const char *uid, bool *ret_is)
 {
-    if (!uid || !*uid)
-        return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "empty uid");
     group *g = lock_group(ctx, name);
     if (!g)
         return group_not_found(ctx);
@@ -273,7 +265,7 @@ cereus_status cereus_group_contains(cereus_ctx *ctx, const char *name, const cha
     return CEREUS_OK;
 }
 
-cereus_status cereus_group_count(cereus_ctx *ctx, const char *name, size_t *ret_count)
+static cereus_status memory_count(cereus_ctx *ctx, const char *name, size_t *ret_count)
 {
     group *g = lock_group(ctx, name);
     if (!g)
@@ -296,8 +288,8 @@ static bool still_there(cereus_ctx *ctx, const member *m)
 
 /** Copies of the members: sessions (0: not connected) and uids, each unless NULL. The index is asked while the table is
  * locked, so that a guess is renewed for the right member; it is a leaf and never asks for the table. */
-static cereus_status snapshot(cereus_ctx *ctx, const char *name, cereus_session_id **ret_ids, const char ***ret_uids,
-                              size_t *ret_count)
+static cereus_status memory_snapshot(cereus_ctx *ctx, const char *name, cereus_session_id **ret_ids,
+                                     const char ***ret_uids, size_t *ret_count)
 {
     group *g = lock_group(ctx, name);
     if (!g)
@@ -327,52 +319,6 @@ static cereus_status snapshot(cereus_ctx *ctx, const char *name, cereus_session_
     return CEREUS_OK;
 }
 
-cereus_status cereus_group_members(cereus_ctx *ctx, const char *name, const char *const **ret_uids, size_t *ret_count)
-{
-    const char **uids;
-    CEREUS_TRY(snapshot(ctx, name, NULL, &uids, ret_count));
-    *ret_uids = uids;
-    return CEREUS_OK;
-}
-
-/** As to any users: behaviour.md 17, a broadcast is SendPushToUsers() with the members. */
-static cereus_status deliver(cereus_ctx *ctx, const char *frontend_type, const char *route, const cereus_value *value,
-                             const char *const *uids, const cereus_session_id *ids, size_t count)
-{
-    bool *failed = crs_arena_alloc(ctx->arena, count * sizeof *failed + 1);
-    if (!failed)
-        return no_memory(ctx);
-    return crs_push_to_users(ctx, frontend_type, cereus_slice_str(route), value, uids, ids, count, failed);
-}
-
-cereus_status cereus_group_broadcast(cereus_ctx *ctx, const char *frontend_type, const char *name, const char *route,
-                                     cereus_value value)
-{
-    cereus_session_id *ids;
-    const char **uids = NULL; /* only a cluster asks who they are */
-    size_t count;
-    CEREUS_TRY(snapshot(ctx, name, &ids, ctx->dispatch->core->cluster ? &uids : NULL, &count));
-    return deliver(ctx, frontend_type, route, &value, uids, ids, count);
-}
-
-cereus_status cereus_group_multicast(cereus_ctx *ctx, const char *frontend_type, const char *name, const char *route,
-                                     cereus_value value, cereus_member_fn *pick, void *user)
-{
-    const char **uids;
-    size_t count, picked = 0;
-    CEREUS_TRY(snapshot(ctx, name, NULL, &uids, &count));
-    cereus_session_id *ids = crs_arena_alloc(ctx->arena, count * sizeof *ids);
-    if (!ids)
-        return no_memory(ctx);
-    for (size_t i = 0; i < count; i++) {
-        if (!pick(ctx, uids[i], user))
-            continue;
-        uids[picked] = uids[i];
-        ids[picked++] = crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uids[i]));
-    }
-    return deliver(ctx, frontend_type, route, &value, uids, ids, picked);
-}
-
 size_t crs_groups_count(crs_groups *groups)
 {
     pthread_mutex_lock(&groups->mu);
@@ -380,3 +326,25 @@ size_t crs_groups_count(crs_groups *groups)
     pthread_mutex_unlock(&groups->mu);
     return count;
 }
+
+void crs_groups_use_etcd(crs_groups *groups, crs_etcd_groups *etcd)
+{
+    groups->etcd = etcd;
+}
+
+crs_etcd_groups *crs_groups_etcd(const crs_groups *groups)
+{
+    return groups->etcd;
+}
+
+const crs_group_ops crs_group_memory = {
+    .create = memory_create,
+    .renew = memory_renew,
+    .del = memory_delete,
+    .add = memory_add,
+    .remove = memory_remove,
+    .remove_all = memory_remove_all,
+    .contains = memory_contains,
+    .count = memory_count,
+    .snapshot = memory_snapshot,
+};
