@@ -25,7 +25,7 @@ CEREUS_API cereus_method cereus_docs_method(const char *name);
 CEREUS_API cereus_method cereus_descriptors_method(const char *name);
 
 /**
- * All routes of this server with what they take and give:
+ * All routes of this server, and the remotes that other servers may call, with what they take and give:
  *
  *     {"handlers": {"chat.room.join": {"input": {"name": "string"}, "output": [{"result": "string"}, "error"]}},
  *      "remotes": {}}
@@ -33,6 +33,8 @@ CEREUS_API cereus_method cereus_descriptors_method(const char *name);
  * A message is an object of its fields, a list holds its element, other types go by their names in Go; a raw body is
  * "[]byte", a JSON value "interface {}", no argument null. With @p type_names each message is wrapped once more, as
  * {"*chat.JoinRequest": {...}}. A message inside itself, and one nested very deeply, is the text "*chat.JoinRequest".
+ * Remotes, with the built-in ones of "sys", are listed from the start on, and only in a cluster: alone, nobody can call them.
+ * One without a reply has the output ["error"], a handler without one [].
  * @return NULL: out of memory. Ownership: gives a new reference. Thread: setup, and any after the start.
  */
 CEREUS_API struct json_t *cereus_app_documentation(cereus_app *app, bool type_names);
@@ -50,7 +52,8 @@ CEREUS_API cereus_status cereus_app_add_descriptors(cereus_app *app, const void 
 /**
  * The FileDescriptorProto of the file that holds a message, compressed with gzip.
  * @param name      full name of a message, "chat.JoinRequest", or of a file, "chat.proto". "types.X" is
- *                  google.protobuf.X. The three types of this header and protos.Error are always known
+ *                  google.protobuf.X. The three types of this header, protos.Error and those of the remotes "sys" are
+ *                  always known
  * @param ret_gzip  set on CEREUS_OK; good as long as the app
  * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "failed to get protobuf message descriptor"
  * Thread: setup, and any after the start.

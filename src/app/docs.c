@@ -25,9 +25,15 @@ cereus_status cereus_app_descriptor(cereus_app *app, const char *name, cereus_sl
     return crs_descriptors_find(app->core.descriptors, cereus_slice_str(name), ret_gzip, err);
 }
 
+/* As in Pitaya, a server that is alone lists none: nobody can call them. */
+static const crs_registry *listed_remotes(const cereus_app *app)
+{
+    return app->core.cluster ? &app->core.remotes : NULL;
+}
+
 json_t *cereus_app_documentation(cereus_app *app, bool type_names)
 {
-    return crs_docs_json(&app->core.registry, type_names);
+    return crs_docs_json(&app->core.registry, listed_remotes(app), type_names);
 }
 
 typedef void any_fn(void);
@@ -53,7 +59,7 @@ cereus_status crs_app_prepare_messages(cereus_app *app, cereus_error *err)
 {
     crs_free(app->core.docs_text);
     app->core.docs_text = NULL;
-    if (crs_docs_text(&app->core.registry, &app->core.docs_text))
+    if (crs_docs_text(&app->core.registry, listed_remotes(app), &app->core.docs_text))
         return crs_fail(err, CEREUS_E_NOMEM, "the documentation of the routes: out of memory");
     return prepare_rules(app, err);
 }

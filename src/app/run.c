@@ -422,8 +422,6 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
     cereus_status st = crs_registry_check(&app->core.registry, err);
     if (!st)
         st = apply_settings(app, err);
-    if (!st)
-        st = crs_app_prepare_messages(app, err);
     if (!st && !app->manual) /* no player takes a descriptor there */
         crs_raise_descriptor_limit(app);
     if (!st)
@@ -432,6 +430,8 @@ cereus_status cereus_app_start(cereus_app *app, cereus_error *err)
         st = crs_listeners_claim(app, err);
     if (!st)
         st = crs_app_cluster_make(app, err);
+    if (!st)
+        st = crs_app_prepare_messages(app, err); /* after the cluster, whose remotes are documented too */
     if (!st && crs_config_choice(app->config, CRS_KEY_GROUPS) == 1) {
         crs_groups_use_etcd(app->groups, crs_etcd_groups_new(app->config));
         if (!crs_groups_etcd(app->groups))

@@ -171,27 +171,69 @@ static json_t *describe_body(cereus_shape shape, const ProtobufCMessageDescripto
     return json_null();
 }
 
-static json_t *describe_method(const cereus_method *m, bool type_names)
+/* Without a reply a handler gives nothing, and a remote still whether it failed: Pitaya has no remote that gives nothing, and
+ * its command line client ends at one. */
+static json_t *describe_method(const cereus_method *m, bool remote, bool type_names)
 {
     json_t *in = describe_body(m->in, m->in_type, type_names);
     json_t *out = m->out == CEREUS_NOTHING
-                      ? json_array()
+                      ? (remote ? json_pack("[s]", "error") : json_array())
                       : json_pack("[o,s]", describe_body(m->out, m->out_type, type_names), "error");
     return json_pack("{s:o,s:o}", "input", in, "output", out); /* of NULLs too: it fails and drops the other */
 }
 
-json_t *crs_docs_json(const crs_registry *r, bool type_names)
+/* Fields in the name of their type, where names are wanted. Takes @p fields. */
+static json_t *put_in_name(json_t *fields, const char *name, bool type_names)
 {
-    json_t *handlers = json_object();
-    for (const crs_service *s = r->services; handlers && s; s = s->next) {
-        for (size_t i = 0; handlers && i < s->method_count; i++) {
-            if (json_object_set_new(handlers, s->methods[i].route, describe_method(&s->methods[i].decl, type_names))) {
-                json_decref(handlers);
-                handlers = NULL;
+    return type_names && fields ? json_pack("{s:o}", name, fields) : fields;
+}
+
+/* The remotes that Pitaya has built in are read and written by hand, without types that could be asked: what Pitaya says of
+ * its own (cluster-protocol.md 17). NULL too: no such remote. */
+static json_t *describe_sys(const char *name, bool type_names)
+{
+    json_t *in, *out;
+    if (strcmp(name, "kick") == 0) {
+        in = put_in_name(json_pack("{s:s}", "userId", "string"), "*protos.KickMsg", type_names);
+        out = put_in_name(json_pack("{s:s}", "kicked", "bool"), "*protos.KickAnswer", type_names);
+    } else {
+        json_t *error = json_pack("{s:s,s:s,s:s}", "code", "string", "msg", "string", "metadata", "map[string]string");
+        error = put_in_name(error, "*protos.Error", type_names);
+        in = put_in_name(json_pack("{s:s,s:s,s:s}", "id", "int64", "uid", "string", "data", "[]byte"),
+                         "*protos.Session", type_names);
+        out = put_in_name(json_pack("{s:s,s:o}", "data", "[]byte", "error", error), "*protos.Response", type_names);
+    }
+    return json_pack("{s:o,s:[o,s]}", "input", in, "output", out, "error");
+}
+
+static bool is_pitayas_own(const crs_service *s, const cereus_method *m)
+{
+    return strcmp(s->name, "sys") == 0 &&
+           (strcmp(m->name, "kick") == 0 || strcmp(m->name, "bindsession") == 0 || strcmp(m->name, "pushsession") == 0);
+}
+
+static json_t *describe_registry(const crs_registry *r, bool remotes, bool type_names)
+{
+    json_t *all = json_object();
+    for (const crs_service *s = r->services; all && s; s = s->next) {
+        for (size_t i = 0; all && i < s->method_count; i++) {
+            const cereus_method *m = &s->methods[i].decl;
+            json_t *one = remotes && is_pitayas_own(s, m) ? describe_sys(m->name, type_names)
+                                                          : describe_method(m, remotes, type_names);
+            if (json_object_set_new(all, s->methods[i].route, one)) {
+                json_decref(all);
+                all = NULL;
             }
         }
     }
-    return json_pack("{s:o,s:{}}", "handlers", handlers, "remotes");
+    return all;
+}
+
+json_t *crs_docs_json(const crs_registry *handlers, const crs_registry *remotes, bool type_names)
+{
+    json_t *of_handlers = describe_registry(handlers, false, type_names);
+    json_t *of_remotes = remotes ? describe_registry(remotes, true, type_names) : json_object();
+    return json_pack("{s:o,s:o}", "handlers", of_handlers, "remotes", of_remotes); /* as in describe_method() */
 }
 
 /* -- the handlers -- */
@@ -253,11 +295,11 @@ static bool has_docs_method(const crs_registry *r)
     return false;
 }
 
-cereus_status crs_docs_text(const crs_registry *r, char **ret_text)
+cereus_status crs_docs_text(const crs_registry *handlers, const crs_registry *remotes, char **ret_text)
 {
     char *copy = NULL;
-    if (has_docs_method(r)) {
-        json_t *docs = crs_docs_json(r, true);
+    if (has_docs_method(handlers)) {
+        json_t *docs = crs_docs_json(handlers, remotes, true);
         char *text = docs ? json_dumps(docs, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
         copy = text ? crs_strdup(text) : NULL;
         free(text); /* jansson's heap, not ours */

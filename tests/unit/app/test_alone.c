@@ -59,6 +59,10 @@ static void remotes_are_taken_and_never_called(void **state)
     assert_true(game_logged(g, "remotes are registered, but nobody can call them", "services=1"));
     client *c = client_connect(g, GAME_WS);
     assert_string_equal(client_fail(c, "back.never", ""), "PIT-404|pitaya/handler: game.back.never not found");
+    json_t *docs = cereus_app_documentation(g->app, true); /* nor are they shown to tools */
+    assert_int_equal(json_object_size(json_object_get(docs, "remotes")), 0);
+    assert_true(json_object_size(json_object_get(docs, "handlers")) > 0);
+    json_decref(docs);
     game_end(g);
 }
 

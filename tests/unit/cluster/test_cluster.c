@@ -254,6 +254,30 @@ static void remotes_are_called_and_their_errors_come_back(void **state)
     cereus_test_end(back);
 }
 
+static void any_frontend_leads_to_the_documentation_of_any_type(void **state)
+{
+    cereus_test_app *back = member("room", "room-1", false), *front = start_connector("gate-1");
+    cereus_app *app = cereus_test_get_app(back);
+    cereus_error err = {0};
+    assert_int_equal(cereus_app_register_docs(app, "docs", &err), CEREUS_OK);
+    assert_int_equal(cereus_app_register_remote(app, "math", math, CEREUS_COUNT(math), NULL, &err), CEREUS_OK);
+    cereus_test_start(back);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    const char *doc = cereus_test_call(c, "room.docs.docs", "");
+    assert_non_null(strstr(doc, "room.docs.protos"));
+    assert_non_null(strstr(doc, "room.math.plusone"));
+    assert_non_null(strstr(doc, "room.sys.kick"));
+    assert_non_null(strstr(doc, "*protos.KickAnswer"));
+    assert_null(strstr(doc, "connector."));
+    /* Pitaya's command line client then asks for all these at once, and gives up when one is unknown */
+    const char *names =
+        "{\"name\":[\"protos.Doc\",\"protos.ProtoNames\",\"protos.ProtoDescriptors\",\"protos.Session\","
+        "\"protos.Response\",\"protos.Error\",\"protos.KickMsg\",\"protos.KickAnswer\"]}";
+    assert_non_null(strstr(cereus_test_call(c, "room.docs.protos", names), "\"desc\""));
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
 static void a_bind_elsewhere_ends_the_older_session(void **state)
 {
     cereus_test_app *one = start_connector("gate-1"), *two = start_connector("gate-2");
@@ -357,6 +381,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(messages_for_another_type_are_forwarded_and_answered, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_backend_does_with_a_session_what_its_frontend_would, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(remotes_are_called_and_their_errors_come_back, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(any_frontend_leads_to_the_documentation_of_any_type, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_bind_elsewhere_ends_the_older_session, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(messages_of_a_session_keep_their_order_on_the_way, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_server_that_stops_answers_what_it_has_and_leaves, make_dir, remove_dir),

@@ -53,11 +53,11 @@ static cereus_method typed(const char *name, const ProtobufCMessageDescriptor *i
                            .fn = general};
 }
 
-static void expect_golden(const char *name, bool type_names)
+static void expect_golden_with(const crs_registry *remotes, const char *name, bool type_names)
 {
     char path[4096], expected[1 << 16];
     snprintf(path, sizeof path, "%s/%s", getenv("DOCS_GOLDEN"), name);
-    json_t *docs = crs_docs_json(&r, type_names);
+    json_t *docs = crs_docs_json(&r, remotes, type_names);
     assert_non_null(docs);
     char *text = json_dumps(docs, JSON_INDENT(2) | JSON_SORT_KEYS);
     json_decref(docs);
@@ -75,6 +75,11 @@ static void expect_golden(const char *name, bool type_names)
         assert_string_equal(text, expected);
     }
     free(text);
+}
+
+static void expect_golden(const char *name, bool type_names)
+{
+    expect_golden_with(NULL, name, type_names);
 }
 
 static void add_everything(void)
@@ -118,7 +123,7 @@ static void types_that_unfold_to_very_many_are_cut_short(void **state)
 {
     const cereus_method method = typed("deep", &shop__v1__d01__descriptor, &shop__v1__d01__descriptor);
     add("d", &method, 1);
-    json_t *docs = crs_docs_json(&r, true);
+    json_t *docs = crs_docs_json(&r, NULL, true);
     char *text = json_dumps(docs, JSON_COMPACT);
     assert_in_range(strlen(text), 1000, 1 << 20);
     assert_non_null(strstr(text, "\"*shop.v1.D17\""));
@@ -128,22 +133,39 @@ static void types_that_unfold_to_very_many_are_cut_short(void **state)
 
 static void no_services_are_two_empty_objects(void **state)
 {
-    json_t *docs = crs_docs_json(&r, true);
+    json_t *docs = crs_docs_json(&r, NULL, true);
     char *text = json_dumps(docs, JSON_COMPACT);
     assert_string_equal(text, "{\"handlers\":{},\"remotes\":{}}");
     free(text);
     json_decref(docs);
 }
 
+static void remotes_are_listed_beside_the_handlers(void **state)
+{
+    crs_registry remotes;
+    assert_int_equal(crs_registry_init(&remotes, "game"), CEREUS_OK);
+    const cereus_method far[] = {typed("ping", &shop__v1__ping__descriptor, NULL), CEREUS_RAW_REQUEST("kick", raw)};
+    const cereus_method sys[] = {CEREUS_RAW_REQUEST("bindsession", raw), CEREUS_RAW_REQUEST("pushsession", raw),
+                                 CEREUS_RAW_REQUEST("kick", raw), CEREUS_RAW_REQUEST("stats", raw)};
+    cereus_error err;
+    assert_int_equal(crs_registry_add(&remotes, "far", far, CEREUS_COUNT(far), NULL, &err), CEREUS_OK);
+    assert_int_equal(crs_registry_add(&remotes, "sys", sys, CEREUS_COUNT(sys), NULL, &err), CEREUS_OK);
+    const cereus_method mine = CEREUS_RAW_REQUEST("kick", raw); /* of a handler nothing is known but its own types */
+    add("sys", &mine, 1);
+    expect_golden_with(&remotes, "remotes.json", false);
+    expect_golden_with(&remotes, "remotes_names.json", true);
+    crs_registry_fini(&remotes);
+}
+
 static void the_text_is_made_only_for_a_registry_with_the_route(void **state)
 {
     char *text = NULL;
     add_everything();
-    assert_int_equal(crs_docs_text(&r, &text), CEREUS_OK);
+    assert_int_equal(crs_docs_text(&r, NULL, &text), CEREUS_OK);
     assert_null(text);
     const cereus_method methods[] = {cereus_docs_method("docs"), cereus_descriptors_method("protos")};
     add("tools", methods, CEREUS_COUNT(methods));
-    assert_int_equal(crs_docs_text(&r, &text), CEREUS_OK);
+    assert_int_equal(crs_docs_text(&r, NULL, &text), CEREUS_OK);
     assert_non_null(strstr(text,
                            "\"game.tools.docs\":{\"input\":null,\"output\":[{\"*protos.Doc\":{\"doc\":\"string\"}},"
                            "\"error\"]}"));
@@ -156,7 +178,7 @@ static void without_memory_there_is_no_text(void **state)
     add("tools", &method, 1);
     char *text = NULL;
     crs_alloc_fail_at(1);
-    assert_int_equal(crs_docs_text(&r, &text), CEREUS_E_NOMEM);
+    assert_int_equal(crs_docs_text(&r, NULL, &text), CEREUS_E_NOMEM);
     crs_alloc_fail_at(0);
     assert_null(text);
 }
@@ -165,6 +187,6 @@ static void without_memory_there_is_no_text(void **state)
 TEST_MAIN(IN_REGISTRY(every_shape_is_described_as_pitaya_does),
           IN_REGISTRY(with_type_names_each_message_is_wrapped_in_its_name),
           IN_REGISTRY(types_inside_themselves_are_named), IN_REGISTRY(types_that_unfold_to_very_many_are_cut_short),
-          IN_REGISTRY(no_services_are_two_empty_objects),
+          IN_REGISTRY(no_services_are_two_empty_objects), IN_REGISTRY(remotes_are_listed_beside_the_handlers),
           IN_REGISTRY(the_text_is_made_only_for_a_registry_with_the_route),
           IN_REGISTRY(without_memory_there_is_no_text))
