@@ -49,6 +49,7 @@ static cereus_status configure(cereus_app *app, const member_flags *f, cereus_er
     CEREUS_TRY(set_unless_null(cfg, "pitaya.cluster.rpc.client.nats.connect", f->nats, err));
     CEREUS_TRY(set_unless_null(cfg, "pitaya.cluster.rpc.server.nats.connect", f->nats, err));
     CEREUS_TRY(set_unless_null(cfg, "pitaya.cluster.rpc.server.grpc.port", f->grpc_port, err));
+    CEREUS_TRY(set_unless_null(cfg, "cereus.groups", f->groups, err));
     if (f->serializer)
         CEREUS_TRY(
             cereus_config_set(cfg, "pitaya.serializertype", !strcmp(f->serializer, "protobuf") ? "2" : "1", err));

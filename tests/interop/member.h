@@ -13,10 +13,11 @@ typedef struct member_flags {
     const char *id; /* NULL: a random one */
     bool frontend;
     const char *port; /* of the TCP listener of a frontend */
-    const char *etcd; /* NULL: what the environment says, else the defaults; as the next three */
+    const char *etcd; /* NULL: what the environment says, else the defaults; as the next four */
     const char *nats;
     const char *prefix;
     const char *serializer;
+    const char *groups; /* where they are kept: memory or etcd */
     bool grpc;
     const char *grpc_port;
     bool debug;

@@ -654,8 +654,9 @@ static int parse(int argc, char **argv, member_flags *f)
             f->serializer = optarg;
             break;
         case GROUPS:
-            if (strcmp(optarg, "memory") != 0) /* TODO: when groups in etcd are there */
-                return member_complain(f, "--groups: this version has groups in memory only, not in", optarg);
+            if (!one_of(optarg, "memory", "etcd"))
+                return member_complain(f, "--groups is memory or etcd, not", optarg);
+            f->groups = optarg;
             break;
         case SET:
             f->sets[f->set_count++] = optarg;

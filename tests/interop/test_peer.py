@@ -3,6 +3,7 @@ again, trigger by trigger, and what the clients hear must be the same. Then ever
 
 INTEROP_PEER: the program. INTEROP_ENGINES: local, nats or etcd, tests/support/cereus_engines.py.
 """
+import base64
 import json
 import os
 import sys
@@ -51,6 +52,8 @@ OTHERWISE = {
     'bind-uid-wildcard': {'ok': KIND == 'local', **({} if KIND == 'local' else {'err': 'illegal uid'})},
     'bind-uid-with-space': None,  # test_a_uid_that_is_no_subject
     'protobuf-not-a-message': None,  # a JSON value is answered as JSON to clients of either serializer
+    # It would be a member of party-ttl.
+    'group-slash': {'ok': False, 'err': 'a group\'s name may not have "/uids/" in it'},
 }
 ONLY_CODE = {'sys-error-bad-argument', 'protobuf-bad-argument'}  # the text is a library's of Go
 NOT_PLAYED = {
@@ -58,6 +61,11 @@ NOT_PLAYED = {
     'sys-message-id', 'sys-request-1mb',  # no trigger in the recording: tests below
     'rpc-nil-arg', 'rpc-metric-tags',  # an argument that is missing, tags: not in reach of the handlers
 }
+# The cases of groups in etcd, each of which begins with what the one before has left there.
+GROUPS = ('create', 'create-again', 'add', 'add-again', 'add-empty', 'renew-no-lease', 'remove-absent', 'add-second', 'members',
+          'contains', 'contains-not', 'count', 'broadcast', 'remove', 'remove-all', 'delete', 'add-absent', 'renew-absent',
+          'members-absent', 'count-absent', 'delete-absent', 'broadcast-absent', 'create-ttl', 'add-ttl', 'renew',
+          'create-ttl-again', 'create-ttl-fraction', 'slash', 'slash-members')
 FAMILIES = ('sys', 'session', 'bind', 'push', 'kick', 'unique', 'protobuf', 'local', 'close', 'rpc')
 
 
@@ -439,6 +447,81 @@ class Protobuf(PeerTest):
         self.play_all('protobuf')
 
 
+class GroupsInEtcd(PeerTest):
+    """Engines without an etcd get one for the groups."""
+
+    @classmethod
+    def setUpClass(cls):
+        args = ['--groups', 'etcd']
+        if KIND != 'etcd':
+            etcd = engines.Etcd()
+            cls.addClassCleanup(etcd.stop)
+            args += ['--etcd', etcd.address]
+        cls.start({'fe-1': ('connector', args), 'be-1': ('room', args), 'be-2': ('room', args)})
+        cls.etcd = cls.world.engines.etcd or etcd.address
+
+    def group(self, operation, act, route='room.room.group', **more):
+        return self.world.ask('control', route, dict(act, text=operation, **more))
+
+    def kept(self):
+        """What etcd has of groups: {key: the time to live its lease was granted with, 0 for none}."""
+        begin, end = (base64.b64encode(k).decode() for k in (b'pitaya/groups/', b'pitaya/groups0'))
+        out = {}
+        for kv in engines.ask_etcd(self.etcd, 'kv/range', {'key': begin, 'range_end': end}).get('kvs', []):
+            self.assertNotIn('value', kv)
+            lease = kv.get('lease')
+            ttl = lease and engines.ask_etcd(self.etcd, 'lease/timetolive', {'ID': lease}).get('grantedTTL')
+            out[base64.b64decode(kv['key']).decode()] = int(ttl or 0)
+        return out
+
+    @staticmethod
+    def lasting(keys):
+        """All but the group whose time is over while the cases are played."""
+        return {k: v for k, v in keys.items() if not k.endswith('/party-short')}
+
+    def play_group(self, name, case):
+        begin = next(e for e in case['events'] if e['via'] == 'step')
+        end = next(e for e in case['events'] if e['op'] == 'control result')
+        answer = self.group(begin['operation'].partition('/')[2], begin['arguments'])
+        self.assertEqual(answer, OTHERWISE.get(name, end['result']))
+        for e in case['events']:
+            if e['op'] == 'got push':
+                push = ('push', e['route'], body_of(bytes.fromhex(e['data']['hex'])))
+                self.assertEqual(self.heard(self.world.client(e['peer']), 1), [push], e['peer'])
+        if name not in OTHERWISE:
+            for dump in case['dumps']:
+                want = {k['key']: k.get('lease_granted_ttl', 0) for k in dump['keys'] or []}
+                self.assertEqual(self.lasting(self.kept()), self.lasting(want))
+
+    def test_what_callers_saw_and_etcd_kept(self):
+        self.assertEqual({'group-' + name for name in GROUPS}, {name for name, _ in cases('group')})
+        for client, uid in (('client-1', 'alice'), ('client-2', 'bob')):
+            self.assertEqual(self.world.ask(client, 'room.room.bind', {'uid': uid}), {'ok': True})
+        for name in GROUPS:
+            with self.subTest('group-' + name):
+                if name == 'slash-members':  # as a Pitaya server would have made it
+                    key = base64.b64encode(b'pitaya/groups/party-ttl/uids/ghost').decode()
+                    engines.ask_etcd(self.etcd, 'kv/put', {'key': key})
+                self.play_group('group-' + name, load('group-' + name))
+        for client in ('client-1', 'client-2'):  # and nothing else
+            self.world.client(client).send(wire.request(1000, 'connector.echo', b'last'))
+            self.assertEqual(self.heard(self.world.client(client), 1), [('response', False, b'last')], client)
+        self.assertEqual(self.group('delete', {'group': 'party-ttl'}), {'ok': True})
+
+    def test_servers_share_them(self):
+        """What one of them does, the others see at once; a call may go to either room."""
+        act = {'group': 'shared'}
+        self.assertEqual(self.group('create', act, 'connector.group'), {'ok': True})
+        for n in range(8):
+            self.assertEqual(self.group('add', act, uid='u%d' % n), {'ok': True})
+            self.assertEqual(self.group('contains', act, 'connector.group', uid='u%d' % n), {'ok': True, 'info': True})
+            self.assertEqual(self.group('count', act), {'ok': True, 'info': n + 1})
+        self.assertEqual(self.group('create', act), {'ok': False, 'err': 'group already exists'})
+        self.assertEqual(self.group('delete', act), {'ok': True})
+        self.assertEqual(self.group('members', act, 'connector.group'),
+                         {'ok': False, 'err': 'group not found', 'info': None})
+
+
 class CommandLine(unittest.TestCase):
     def test_without_a_directory_servers_meet_where_the_user_has_files_of_a_session(self):
         with tempfile.TemporaryDirectory(prefix='cereus-run-') as folder:
@@ -460,7 +543,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn('--port', self.refused(2, '--type', 'room', '--frontend'))
         self.assertIn('xml', self.refused(2, '--type', 'room', '--serializer', 'xml'))
         self.assertIn('no.value', self.refused(1, '--type', 'room', '--set', 'no.value'))
-        self.assertIn('etcd', self.refused(2, '--type', 'room', '--groups', 'etcd'))
+        self.assertIn('redis', self.refused(2, '--type', 'room', '--groups', 'redis'))
         self.assertIn('what is this', self.refused(2, '--type', 'room', 'please'))
 
 

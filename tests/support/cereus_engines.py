@@ -162,22 +162,24 @@ class InDirectory:
         self.file.close()
 
 
+def ask_etcd(address, what, question):
+    """What etcd answers to a call of its JSON gateway, such as 'kv/put'; keys and values are base64 there."""
+    request = urllib.request.Request('http://%s/v3/%s' % (address, what), json.dumps(question).encode())
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.loads(answer.read())
+
+
 class InEtcd:
     """A server that is listed in etcd."""
 
     def __init__(self, etcd, prefix, type_, id_):
         self.etcd = etcd
         self.key = base64.b64encode(('%sservers/%s/%s' % (prefix, type_, id_)).encode()).decode()
-        self.ask('put', {'key': self.key, 'value': base64.b64encode(server_value(type_, id_)).decode()})
-
-    def ask(self, what, question):
-        request = urllib.request.Request('http://%s/v3/kv/%s' % (self.etcd, what), json.dumps(question).encode())
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.read()
+        ask_etcd(etcd, 'kv/put', {'key': self.key, 'value': base64.b64encode(server_value(type_, id_)).decode()})
 
     def stop(self):
         try:
-            self.ask('deleterange', {'key': self.key})
+            ask_etcd(self.etcd, 'kv/deleterange', {'key': self.key})
         except OSError:
             pass  # etcd has gone before
 
