@@ -377,24 +377,17 @@ static void read_news(crs_loop *loop, crs_mail *mail)
 {
     home *h = CRS_CONTAINER(mail, home, wake);
     crs_app_timers *t = h->timers;
-    for (;;) {
+    pthread_mutex_lock(&t->mu);
+    entry *list = h->news; /* what comes meanwhile waits for another turn: others must not be able to hold this loop */
+    h->news = NULL;
+    pthread_mutex_unlock(&t->mu);
+    while (list) {
+        entry *e = list;
+        list = e->next_new; /* ours as long as the entry is in the news */
         pthread_mutex_lock(&t->mu);
-        entry *e = h->news;
-        bool stopped = false, running = t->state == RUNNING;
-        if (e) {
-            h->news = e->next_new;
-            e->in_news = false;
-            stopped = e->stopped;
-        } else {
-            h->awake = false;
-        }
-        uint64_t refused = loop->index == 0 ? t->refused : 0;
-        t->refused -= refused;
+        e->in_news = false;
+        bool stopped = e->stopped, running = t->state == RUNNING;
         pthread_mutex_unlock(&t->mu);
-        if (refused)
-            CRS_COUNT_N(&loop->counters, timers_refused, refused);
-        if (!e)
-            return;
         if (stopped) {
             if (!e->busy) /* else its call frees it */
                 release(e);
@@ -403,6 +396,15 @@ static void read_news(crs_loop *loop, crs_mail *mail)
             arm(e);
         }
     }
+    pthread_mutex_lock(&t->mu);
+    h->awake = false;
+    if (h->news)
+        wake_locked(t, loop->index);
+    uint64_t refused = loop->index == 0 ? t->refused : 0;
+    t->refused -= refused;
+    pthread_mutex_unlock(&t->mu);
+    if (refused)
+        CRS_COUNT_N(&loop->counters, timers_refused, refused);
 }
 
 /* ---- from any thread ---- */
