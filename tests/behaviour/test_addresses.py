@@ -8,7 +8,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 from cereus_behaviour import BUSY_S, BehaviourTest, main  # noqa: E402
 
-FILES = os.environ['CEREUS_TEST_TLS']
+FILES = os.environ['TEST_TLS']
 TRANSPORTS = ('tcp', 'ws', 'tls', 'wss')
 
 

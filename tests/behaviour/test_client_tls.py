@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import cereus_wire as wire  # noqa: E402
 from cereus_behaviour import BUSY_S, BehaviourTest, main  # noqa: E402
 
-FILES = os.environ['CEREUS_TEST_TLS']
+FILES = os.environ['TEST_TLS']
 ANSWER = b'{"code":200,"sys":{"dict":{},"heartbeat":30,"serializer":"json"}}'
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import cereus_wire as wire  # noqa: E402
 from cereus_behaviour import BUSY_S, BehaviourTest, main  # noqa: E402
 
-FILES = os.environ['CEREUS_TEST_TLS']
+FILES = os.environ['TEST_TLS']
 TRANSPORTS = ('tcp', 'ws', 'tls', 'wss')
 IDLE_CONNECTIONS = 2000
 IDLE_BYTES_MAX = 16 * 1024  # a connection, resident; the goal is 14.6 KiB

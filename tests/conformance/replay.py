@@ -368,7 +368,7 @@ class Pool:
         for t in transports:
             args += ['--' + t, '127.0.0.1:0']
         if 'tls' in transports or 'wss' in transports:
-            root = os.environ['CEREUS_TEST_TLS']
+            root = os.environ['TEST_TLS']
             args += ['--cert', os.path.join(root, 'server.crt'), '--key', os.path.join(root, 'server.key')]
         return wire.Server(args + self.server_args)
 

@@ -8,7 +8,7 @@ against two conformance servers at once, one with the rate limit on. What must h
   third of the run needs no more memory than the middle third;
 - both servers end with 0, and the sanitizer they were built with, if any, has found nothing, leaks among it.
 
-    CEREUS_SERVER=build-asan/tests/conformance/server CEREUS_TEST_TLS=build-asan/tests/support \\
+    CEREUS_SERVER=build-asan/tests/conformance/server TEST_TLS=build-asan/tests/support \\
         tests/stress/soak.py --minutes 10
 
 Prints the figures. The tests run it for a few seconds. ASan keeps freed memory aside for a while; a small quarantine makes its
@@ -51,7 +51,7 @@ class Target:
     """A server under test, its observer, and what was measured of it."""
 
     def __init__(self, name, keys):
-        files = os.environ['CEREUS_TEST_TLS']
+        files = os.environ['TEST_TLS']
         command = [os.environ['CEREUS_SERVER'], '--settings', json.dumps(SETTINGS), '--loops', '2',
                    '--cert', os.path.join(files, 'server.crt'), '--key', os.path.join(files, 'server.key')]
         for transport in TRANSPORTS:

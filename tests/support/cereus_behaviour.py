@@ -3,7 +3,7 @@ client that must be served all the while. At the end of each test the bystander 
 is gone, and the server ends on SIGTERM with 0 and without a word from a sanitizer.
 
 The server's path comes from CEREUS_SERVER, more arguments for it from CEREUS_SERVER_ARGS. With CEREUS_OVER_TLS all clients
-speak tls for tcp and wss for ws, with the certificate in CEREUS_TEST_TLS.
+speak tls for tcp and wss for ws, with the certificate in TEST_TLS.
 """
 import json
 import os
@@ -31,7 +31,7 @@ class BehaviourTest(unittest.TestCase):
         command += shlex.split(os.environ.get('CEREUS_SERVER_ARGS', ''))
         over_tls = bool(os.environ.get('CEREUS_OVER_TLS'))
         if over_tls:
-            files = os.environ['CEREUS_TEST_TLS']
+            files = os.environ['TEST_TLS']
             command += ['--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert', os.path.join(files, 'server.crt'),
                         '--key', os.path.join(files, 'server.key')]
         for key, value in keys.items():

@@ -22,7 +22,7 @@ cereus:
 pitaya:
   heartbeat: {interval: [1, 2]}
   buffer.agent.messages: 5
-  cluster.sd.etcd.prefix: x/
+  cluster.info.region: somewhere
   serializertype: 3
 citrus.x: 1
 ceruess.loops: 4
@@ -62,7 +62,7 @@ class Config(unittest.TestCase):
             'game.yaml:7:25: error: pitaya.heartbeat.interval: takes one duration, not a list',
             'game.yaml:8:26: warning: pitaya.buffer.agent.messages: has no effect: queues are bounded by bytes, see '
             'cereus.outbox.bytes',
-            'game.yaml:9:27: warning: pitaya.cluster.sd.etcd.prefix: is a key of Pitaya that this version does not '
+            'game.yaml:9:24: warning: pitaya.cluster.info.region: is a key of Pitaya that this version does not '
             'read yet',
             'game.yaml:10:19: error: pitaya.serializertype: "3" is out of range, 1 to 2',
             "game.yaml:12:16: warning: ceruess.loops: is taken for a key of the game's own, did you mean "
@@ -73,7 +73,7 @@ class Config(unittest.TestCase):
         self.assertEqual((code, err), (1, ""))
 
     def test_certificates_are_looked_at(self):
-        tls = os.environ["CEREUS_TEST_TLS"]
+        tls = os.environ["TEST_TLS"]
         for cert, key, want in (
                 (f"{tls}/server.crt", f"{tls}/server.key", []),
                 (f"{tls}/server.crt", "", ["game.yaml:1:18: warning: cereus.tls.key: is not set, and cereus.tls.cert does "

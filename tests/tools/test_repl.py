@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import cereus_wire as wire  # noqa: E402
 
 TOOL = SERVER = TYPED = None
-CERTIFICATES = os.environ['CEREUS_TEST_TLS']
+CERTIFICATES = os.environ['TEST_TLS']
 PATIENCE_S = 30
 SETTINGS = {'server_type': 'connector', 'service': 'test', 'serializer': 'json', 'data_compression': True,
             'dictionary': {'test.echo': 1, 'onpush': 300}, 'heartbeat_s': 30, 'dispatch': 1,

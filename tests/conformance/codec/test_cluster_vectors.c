@@ -209,14 +209,14 @@ typedef void event_fn(const char *file, const json_t *event);
 static void each_event(event_fn *fn, const char *prefix)
 {
     char path[1000];
-    snprintf(path, sizeof path, "%s/cluster", getenv("CEREUS_VECTORS"));
+    snprintf(path, sizeof path, "%s/cluster", getenv("TEST_VECTORS"));
     DIR *dir = opendir(path);
     assert_non_null(dir);
     struct dirent *entry;
     while ((entry = readdir(dir))) {
         if (!strstr(entry->d_name, ".json") || strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
             continue;
-        snprintf(path, sizeof path, "%s/cluster/%s", getenv("CEREUS_VECTORS"), entry->d_name);
+        snprintf(path, sizeof path, "%s/cluster/%s", getenv("TEST_VECTORS"), entry->d_name);
         json_error_t error;
         json_t *file = json_load_file(path, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error), *event;
         json_t *exact =

@@ -123,7 +123,7 @@ static size_t replay(const json_t *vector, const json_t *config)
 static void handshakes_are_read_answered_and_printed_as_recorded(void **state)
 {
     static const char *const files[] = {"handshake.json", "state.json"};
-    const char *dir = getenv("CEREUS_VECTORS");
+    const char *dir = getenv("TEST_VECTORS");
     assert_non_null(dir);
     char path[1000];
     snprintf(path, sizeof path, "%s/client/configs.json", dir);

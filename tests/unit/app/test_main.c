@@ -17,7 +17,7 @@ static ending last;
 
 static void say_ready(cereus_app *app, void *user)
 {
-    if (write(STDOUT_FILENO, "ready\n", 6) != 6)
+    if (write(STDOUT_FILENO, "READY\n", 6) != 6)
         _exit(99);
 }
 
@@ -108,7 +108,7 @@ static void help_and_version_are_printed_and_nothing_runs(void **state)
     RUN(0, NULL, ARG("--help"));
     assert_int_equal(WEXITSTATUS(last.status), 0);
     assert_non_null(strstr(last.out, "cereus.loops"));
-    assert_null(strstr(last.out, "ready"));
+    assert_null(strstr(last.out, "READY"));
     RUN(0, NULL, ARG("--version"));
     assert_int_equal(WEXITSTATUS(last.status), 0);
     assert_string_equal(last.out, "probe (cereus " CEREUS_VERSION ")\n");

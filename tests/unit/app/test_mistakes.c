@@ -280,10 +280,10 @@ static char busy[8], free_port[8];
 /** @p text with its places filled in. */
 static const char *fill(const char *text, char *out, size_t cap)
 {
-    const char *tls = getenv("CEREUS_TEST_TLS");
+    const char *tls = getenv("TEST_TLS");
     const struct {
         const char *place, *value;
-    } places[] = {{"{busy}", busy}, {"{free}", free_port}, {"{dir}", dir}, {"{tls}", tls ? tls : "CEREUS_TEST_TLS"}};
+    } places[] = {{"{busy}", busy}, {"{free}", free_port}, {"{dir}", dir}, {"{tls}", tls ? tls : "TEST_TLS"}};
     size_t len = 0;
     while (*text) {
         const char *value = NULL;
@@ -354,7 +354,6 @@ static bool run_row(const row *r)
         close(err[0]);
         close(err[1]);
         alarm(60); /* whatever happens, it ends */
-        unsetenv("CEREUS_TEST_TLS");
         if (r->env)
             setenv("CEREUS_LOOPS", r->env, 1);
         int code = run_game(r, args);

@@ -1,5 +1,5 @@
 /* tests/unit/cluster/test_cluster.c: several apps in one process, a run directory of their own, real sockets: what players and
- * game code of a cluster see. With CEREUS_TEST_RPC=nats the servers speak over a NATS server of the test's own. */
+ * game code of a cluster see. With TEST_RPC=nats the servers speak over a NATS server of the test's own. */
 #include "nats.h"
 
 #include <cereus/cereus.h>
@@ -361,7 +361,7 @@ static test_nats nats;
 
 static int start_nats(void **state)
 {
-    const char *rpc = getenv("CEREUS_TEST_RPC");
+    const char *rpc = getenv("TEST_RPC");
     if (rpc && strcmp(rpc, "nats") == 0) {
         test_nats_open(&nats);
         nats_url = nats.url;

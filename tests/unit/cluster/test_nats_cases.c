@@ -1,6 +1,6 @@
 /* tests/unit/cluster/test_nats_cases.c: the recorded traffic of Pitaya's clusters (tests/vectors/cluster), over a real NATS
  * server. A raw NATS client plays the other side: it sends what Pitaya sent and compares the answers, and it hears what our
- * servers publish. CEREUS_VECTORS names the folder. */
+ * servers publish. TEST_VECTORS names the folder. */
 #include "nats.h"
 #include "vectors.h"
 
@@ -96,7 +96,7 @@ static json_t *load(const char *name)
 {
     char path[600];
     json_error_t err;
-    snprintf(path, sizeof path, "%s/cluster/%s.json", getenv("CEREUS_VECTORS"), name);
+    snprintf(path, sizeof path, "%s/cluster/%s.json", getenv("TEST_VECTORS"), name);
     json_t *file = json_load_file(path, JSON_ALLOW_NUL, &err);
     if (!file)
         fail_msg("%s: %s", path, err.text);

@@ -214,7 +214,7 @@ static void a_wrong_password_is_named_and_no_permission_too(void **state)
 
 static void tls_is_spoken_and_checked(void **state)
 {
-    const char *dir = getenv("CEREUS_TEST_TLS");
+    const char *dir = getenv("TEST_TLS");
     char files[4][300];
     assert_non_null(dir);
     static const char *const names[] = {"server.crt", "server.key", "other.crt", "other.key"};

@@ -110,7 +110,7 @@ static void replay(world *w, cereus_test_app *t, const char *name)
     json_error_t jerr;
     size_t i, len = 0;
     json_t *event, *dump, *key, *result = NULL;
-    snprintf(path, sizeof path, "%s/cluster/group-%s.json", getenv("CEREUS_VECTORS"), name);
+    snprintf(path, sizeof path, "%s/cluster/group-%s.json", getenv("TEST_VECTORS"), name);
     json_t *vector = json_load_file(path, 0, &jerr);
     assert_non_null(vector);
     json_array_foreach(json_object_get(vector, "events"), i, event)

@@ -55,7 +55,7 @@ static char path[2][300]; /* of the certificate and the key */
 
 static const char *file(int which, const char *name)
 {
-    snprintf(path[which], sizeof path[which], "%s/%s", getenv("CEREUS_TEST_TLS"), name);
+    snprintf(path[which], sizeof path[which], "%s/%s", getenv("TEST_TLS"), name);
     return path[which];
 }
 
