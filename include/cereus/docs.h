@@ -20,6 +20,13 @@ extern "C" {
  */
 CEREUS_API cereus_status cereus_app_register_docs(cereus_app *app, const char *service, cereus_error *err);
 
+/**
+ * The same for other servers, as the remotes `docs`, which takes protos.DocMsg and answers protos.Doc, with the names of the
+ * types if getProtos is set, and `descriptor`, as `protos` above: the remotes that Pitaya's demos have.
+ * @return as cereus_app_register_remote(). Thread: setup.
+ */
+CEREUS_API cereus_status cereus_app_register_docs_remote(cereus_app *app, const char *name, cereus_error *err);
+
 /** The two methods by themselves, for a table of the game's own. @p name lives as long as the app. */
 CEREUS_API cereus_method cereus_docs_method(const char *name);
 CEREUS_API cereus_method cereus_descriptors_method(const char *name);
@@ -52,7 +59,7 @@ CEREUS_API cereus_status cereus_app_add_descriptors(cereus_app *app, const void 
 /**
  * The FileDescriptorProto of the file that holds a message, compressed with gzip.
  * @param name      full name of a message, "chat.JoinRequest", or of a file, "chat.proto". "types.X" is
- *                  google.protobuf.X. The three types of this header, protos.Error and those of the remotes "sys" are
+ *                  google.protobuf.X. The types of this header, protos.Error and those of the remotes "sys" are
  *                  always known
  * @param ret_gzip  set on CEREUS_OK; good as long as the app
  * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "failed to get protobuf message descriptor"

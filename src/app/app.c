@@ -75,6 +75,7 @@ cereus_app *cereus_app_free(cereus_app *app)
     crs_descriptors_free(app->core.descriptors);
     crs_rules_free(app->core.rules);
     crs_free(app->core.docs_text);
+    crs_free(app->core.docs_plain_text);
     crs_hook_free_all(&app->core.on_bind);
     crs_hook_free_all(&app->core.on_after_bind);
     crs_hook_free_all(&app->core.on_close);

@@ -1,5 +1,6 @@
 /* app/docs.c: what a game tells its app of its messages, and what the app tells of them: cereus/docs.h, rules.h. */
 #include <cereus/docs.h>
+#include <cereus/remote.h>
 
 #include "app/app_priv.h"
 #include "dispatch/descriptors.h"
@@ -57,9 +58,12 @@ static cereus_status prepare_rules(cereus_app *app, cereus_error *err)
 
 cereus_status crs_app_prepare_messages(cereus_app *app, cereus_error *err)
 {
+    const crs_registry *remotes = listed_remotes(app);
     crs_free(app->core.docs_text);
-    app->core.docs_text = NULL;
-    if (crs_docs_text(&app->core.registry, listed_remotes(app), &app->core.docs_text))
+    crs_free(app->core.docs_plain_text);
+    app->core.docs_text = app->core.docs_plain_text = NULL;
+    if (crs_docs_text(&app->core.registry, remotes, true, &app->core.docs_text) ||
+        crs_docs_text(&app->core.registry, remotes, false, &app->core.docs_plain_text))
         return crs_fail(err, CEREUS_E_NOMEM, "the documentation of the routes: out of memory");
     return prepare_rules(app, err);
 }
@@ -69,4 +73,11 @@ cereus_status cereus_app_register_docs(cereus_app *app, const char *service, cer
     const cereus_method methods[] = {cereus_docs_method("docs"), cereus_descriptors_method("protos")};
     const cereus_service_options options = {.home = CEREUS_HOME_SESSION}; /* they have no state */
     return cereus_app_register(app, service, methods, CEREUS_COUNT(methods), &options, err);
+}
+
+cereus_status cereus_app_register_docs_remote(cereus_app *app, const char *name, cereus_error *err)
+{
+    const cereus_method methods[] = {crs_docs_remote_method("docs"), cereus_descriptors_method("descriptor")};
+    const cereus_service_options options = {.home = CEREUS_HOME_SESSION}; /* as above */
+    return cereus_app_register_remote(app, name, methods, CEREUS_COUNT(methods), &options, err);
 }

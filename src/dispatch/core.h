@@ -51,7 +51,8 @@ struct crs_core {
     void *cluster_user;
     crs_descriptors *descriptors;
     crs_rules *rules;
-    char *docs_text; /* for the documentation route; NULL: there is none, or not started */
+    char *docs_text;       /* for the documentation routes, with type names; NULL: there is none, or not started */
+    char *docs_plain_text; /* the same without them, for the documentation remote */
     const cereus_serializer *serializer;
     crs_route_dict *dict;
     crs_uid_index *uids;

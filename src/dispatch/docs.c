@@ -15,6 +15,7 @@
 #include "wire/packet.h"
 
 #include "dispatch/pitaya_doc.pb-c.h"
+#include "dispatch/pitaya_docmsg.pb-c.h"
 #include "dispatch/pitaya_protodescriptor.pb-c.h"
 
 enum {
@@ -246,6 +247,15 @@ static cereus_status answer_docs(cereus_ctx *ctx, const cereus_value *in, cereus
     return CEREUS_OK;
 }
 
+static cereus_status answer_docs_remote(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
+{
+    CRS_UNUSED(user);
+    const crs_core *core = ctx->dispatch->core;
+    const Crs__DocMsg *asked = (const Crs__DocMsg *)in->message;
+    ((Crs__Doc *)out->message)->doc = asked->getprotos ? core->docs_text : core->docs_plain_text;
+    return CEREUS_OK;
+}
+
 static cereus_status answer_descriptors(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
 {
     CRS_UNUSED(user);
@@ -274,6 +284,16 @@ cereus_method cereus_docs_method(const char *name)
     return (cereus_method){.name = name, .out = CEREUS_MESSAGE, .out_type = &crs__doc__descriptor, .fn = answer_docs};
 }
 
+cereus_method crs_docs_remote_method(const char *name)
+{
+    return (cereus_method){.name = name,
+                           .in = CEREUS_MESSAGE,
+                           .in_type = &crs__doc_msg__descriptor,
+                           .out = CEREUS_MESSAGE,
+                           .out_type = &crs__doc__descriptor,
+                           .fn = answer_docs_remote};
+}
+
 cereus_method cereus_descriptors_method(const char *name)
 {
     return (cereus_method){.name = name,
@@ -284,22 +304,22 @@ cereus_method cereus_descriptors_method(const char *name)
                            .fn = answer_descriptors};
 }
 
-static bool has_docs_method(const crs_registry *r)
+static bool has_method(const crs_registry *r, cereus_handler_fn *fn)
 {
     for (const crs_service *s = r->services; s; s = s->next) {
         for (size_t i = 0; i < s->method_count; i++) {
-            if (s->methods[i].decl.fn == answer_docs)
+            if (s->methods[i].decl.fn == fn)
                 return true;
         }
     }
     return false;
 }
 
-cereus_status crs_docs_text(const crs_registry *handlers, const crs_registry *remotes, char **ret_text)
+cereus_status crs_docs_text(const crs_registry *handlers, const crs_registry *remotes, bool type_names, char **ret_text)
 {
     char *copy = NULL;
-    if (has_docs_method(handlers)) {
-        json_t *docs = crs_docs_json(handlers, remotes, true);
+    if ((type_names && has_method(handlers, answer_docs)) || (remotes && has_method(remotes, answer_docs_remote))) {
+        json_t *docs = crs_docs_json(handlers, remotes, type_names);
         char *text = docs ? json_dumps(docs, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
         copy = text ? crs_strdup(text) : NULL;
         free(text); /* jansson's heap, not ours */

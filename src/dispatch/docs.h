@@ -9,11 +9,16 @@
 /** As cereus_app_documentation(). @param remotes  NULL: nobody can call them, none is listed */
 json_t *crs_docs_json(const crs_registry *handlers, const crs_registry *remotes, bool type_names);
 
+/** The documentation as a remote: takes protos.DocMsg, which says whether type names are wanted. */
+cereus_method crs_docs_remote_method(const char *name);
+
 /**
- * The text that the documentation route answers.
- * @param ret_text  set on CEREUS_OK; NULL: no method of @p handlers is cereus_docs_method()
+ * The text that the documentation routes answer.
+ * @param ret_text  set on CEREUS_OK; NULL: nobody asks for it, no method of @p handlers is cereus_docs_method() and none of
+ *                  @p remotes crs_docs_remote_method()
  * @return CEREUS_OK; CEREUS_E_NOMEM. Ownership: gives, free it with crs_free().
  */
-CEREUS_MUST_USE cereus_status crs_docs_text(const crs_registry *handlers, const crs_registry *remotes, char **ret_text);
+CEREUS_MUST_USE cereus_status crs_docs_text(const crs_registry *handlers, const crs_registry *remotes, bool type_names,
+                                            char **ret_text);
 
 #endif

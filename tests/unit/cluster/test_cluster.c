@@ -172,8 +172,23 @@ static cereus_status members(cereus_ctx *ctx, cereus_slice in, cereus_slice *out
     return CEREUS_OK;
 }
 
-static const cereus_method gate_methods[] = {CEREUS_RAW_REQUEST("call", call), CEREUS_RAW_REQUEST("callall", call_all),
-                                             CEREUS_RAW_REQUEST("members", members), CEREUS_RAW_REQUEST("who", who),
+/* The JSON text of what room.docs.docs answers to a protos.DocMsg. */
+static cereus_status call_docs(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_slice reply;
+    CEREUS_TRY(cereus_rpc_raw(ctx, "room.docs.docs", in, &reply, NULL));
+    size_t at = 1; /* field 1, its length, the text */
+    while (at < reply.len && reply.data[at] & 0x80)
+        at++;
+    *out = cereus_slice_of(reply.data + at + 1, reply.len - at - 1);
+    return CEREUS_OK;
+}
+
+static const cereus_method gate_methods[] = {CEREUS_RAW_REQUEST("calldocs", call_docs),
+                                             CEREUS_RAW_REQUEST("call", call),
+                                             CEREUS_RAW_REQUEST("callall", call_all),
+                                             CEREUS_RAW_REQUEST("members", members),
+                                             CEREUS_RAW_REQUEST("who", who),
                                              CEREUS_RAW_REQUEST("bind", bind_it)};
 
 static cereus_test_app *start_connector(const char *id)
@@ -274,6 +289,29 @@ static void any_frontend_leads_to_the_documentation_of_any_type(void **state)
         "{\"name\":[\"protos.Doc\",\"protos.ProtoNames\",\"protos.ProtoDescriptors\",\"protos.Session\","
         "\"protos.Response\",\"protos.Error\",\"protos.KickMsg\",\"protos.KickAnswer\"]}";
     assert_non_null(strstr(cereus_test_call(c, "room.docs.protos", names), "\"desc\""));
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void servers_ask_one_another_for_their_documentation(void **state)
+{
+    cereus_test_app *back = member("room", "room-1", false), *front = start_connector("gate-1");
+    cereus_error err = {0};
+    assert_int_equal(cereus_app_register_docs_remote(cereus_test_get_app(back), "docs", &err), CEREUS_OK);
+    cereus_test_start(back);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    /* the bytes that Pitaya sends, cases docs-remote and docs-remote-types */
+    const char *doc = cereus_test_call(c, "connector.gate.calldocs", "");
+    assert_non_null(strstr(doc,
+                           "\"room.docs.docs\":{\"input\":{\"getProtos\":\"bool\"},\"output\":[{\"doc\":\"string\"},"
+                           "\"error\"]}"));
+    assert_null(strstr(doc, "*protos"));
+    doc = cereus_test_call(c, "connector.gate.calldocs", "\b\1");
+    assert_non_null(strstr(doc, "\"room.docs.docs\":{\"input\":{\"*protos.DocMsg\":{\"getProtos\":\"bool\"}},"
+                                "\"output\":[{\"*protos.Doc\":{\"doc\":\"string\"}},\"error\"]}"));
+    assert_non_null(strstr(doc, "\"room.docs.descriptor\":{\"input\":{\"*protos.ProtoNames\":{\"name\":[\"string\"]}},"
+                                "\"output\":[{\"*protos.ProtoDescriptors\":{\"desc\":[\"[]byte\"]}},\"error\"]}"));
+    cereus_test_call_fails(c, "room.docs.docs", "", "PIT-404"); /* not for clients */
     cereus_test_end(front);
     cereus_test_end(back);
 }
@@ -382,6 +420,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_backend_does_with_a_session_what_its_frontend_would, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(remotes_are_called_and_their_errors_come_back, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(any_frontend_leads_to_the_documentation_of_any_type, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(servers_ask_one_another_for_their_documentation, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_bind_elsewhere_ends_the_older_session, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(messages_of_a_session_keep_their_order_on_the_way, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_server_that_stops_answers_what_it_has_and_leaves, make_dir, remove_dir),

@@ -161,11 +161,11 @@ static void the_text_is_made_only_for_a_registry_with_the_route(void **state)
 {
     char *text = NULL;
     add_everything();
-    assert_int_equal(crs_docs_text(&r, NULL, &text), CEREUS_OK);
+    assert_int_equal(crs_docs_text(&r, NULL, true, &text), CEREUS_OK);
     assert_null(text);
     const cereus_method methods[] = {cereus_docs_method("docs"), cereus_descriptors_method("protos")};
     add("tools", methods, CEREUS_COUNT(methods));
-    assert_int_equal(crs_docs_text(&r, NULL, &text), CEREUS_OK);
+    assert_int_equal(crs_docs_text(&r, NULL, true, &text), CEREUS_OK);
     assert_non_null(strstr(text,
                            "\"game.tools.docs\":{\"input\":null,\"output\":[{\"*protos.Doc\":{\"doc\":\"string\"}},"
                            "\"error\"]}"));
@@ -178,7 +178,7 @@ static void without_memory_there_is_no_text(void **state)
     add("tools", &method, 1);
     char *text = NULL;
     crs_alloc_fail_at(1);
-    assert_int_equal(crs_docs_text(&r, NULL, &text), CEREUS_E_NOMEM);
+    assert_int_equal(crs_docs_text(&r, NULL, true, &text), CEREUS_E_NOMEM);
     crs_alloc_fail_at(0);
     assert_null(text);
 }
