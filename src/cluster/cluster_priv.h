@@ -72,6 +72,8 @@ void crs_forward_message(crs_dispatch *d, crs_agent *agent, crs_call *call, cere
 void crs_cluster_push_here(crs_cluster_loop *l, cereus_slice route, cereus_slice data, const cereus_slice *uids,
                            size_t count);
 void crs_cluster_kick_here(crs_cluster_loop *l, cereus_slice uid);
+/** Another frontend has the uid since just before @p before_us. Who had it here earlier is kicked. */
+void crs_cluster_bound_there(crs_cluster_loop *l, cereus_slice uid, uint64_t before_us);
 extern const crs_rpc_events crs_cluster_events;
 
 /* -- stats.c -- */

@@ -278,6 +278,8 @@ cereus_status crs_bind_decode(cereus_slice in, crs_bind_msg *ret)
             read_text(&r, &f, &ret->uid);
         else if (f.number == 2)
             read_text(&r, &f, &ret->frontend_id);
+        else if (f.number == 15)
+            read_number(&f, &ret->at_us);
     }
     return verdict(&r);
 }
@@ -487,9 +489,9 @@ cereus_status crs_bind_encode(const crs_bind_msg *bind, crs_bytes *out)
     CEREUS_TRY(check_text(bind->uid));
     CEREUS_TRY(check_text(bind->frontend_id));
     cereus_status st;
-    uint8_t *at = room_for(out, bytes_len(bind->uid) + bytes_len(bind->frontend_id), &st);
+    uint8_t *at = room_for(out, bytes_len(bind->uid) + bytes_len(bind->frontend_id) + number_len(bind->at_us), &st);
     if (at)
-        put_bytes(put_bytes(at, 1, bind->uid), 2, bind->frontend_id);
+        put_number(put_bytes(put_bytes(at, 1, bind->uid), 2, bind->frontend_id), 15, bind->at_us);
     return st;
 }
 

@@ -62,6 +62,7 @@ typedef struct crs_push_msg {
 typedef struct crs_bind_msg {
     cereus_slice uid;
     cereus_slice frontend_id;
+    uint64_t at_us; /* Unix time of the bind, field 15, which only Cereus sends and reads; 0: not said */
 } crs_bind_msg;
 
 /* Decoding: CEREUS_OK; CEREUS_E_MALFORMED: no protobuf of that type, or text that is not UTF-8. Borrows @p in for as long as

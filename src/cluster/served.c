@@ -371,10 +371,15 @@ static void on_kick(void *user, cereus_slice uid)
 static void on_bound(void *user, const crs_bind_msg *bind)
 {
     crs_cluster_loop *l = user;
+    const char *own_id = crs_server_view(l->cluster->self)->id;
     if (!l->cluster->opt.unique || !l->d->core->is_frontend ||
-        crs_slice_eq(bind->frontend_id, cereus_slice_str(crs_server_view(l->cluster->self)->id)))
+        crs_slice_eq(bind->frontend_id, cereus_slice_str(own_id)))
         return;
-    crs_cluster_kick_here(l, bind->uid);
+    /* of two in the same moment the same one stays, whichever server decides */
+    bool yields =
+        bind->frontend_id.len > 0 && strncmp(own_id, (const char *)bind->frontend_id.data, bind->frontend_id.len) < 0;
+    /* a server of Pitaya does not say when: whatever is here is older */
+    crs_cluster_bound_there(l, bind->uid, bind->at_us ? bind->at_us + yields : UINT64_MAX);
 }
 
 const crs_rpc_events crs_cluster_events = {

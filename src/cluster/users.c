@@ -81,13 +81,30 @@ static size_t kick_users(cereus_ctx *ctx, const char *type, const char *const *u
     return to_users(ctx, type, false, (cereus_slice){0}, (cereus_slice){0}, uids, want, count, failed);
 }
 
-/** Tell the other frontends. */
-static void announce(crs_cluster_loop *l, const char *uid)
+/** Tell the other frontends: who had the uid there before now loses it. */
+static void announce(crs_cluster_loop *l, cereus_slice uid, uint64_t at_us)
 {
-    crs_bind_msg bind = {.uid = cereus_slice_str(uid),
-                         .frontend_id = cereus_slice_str(crs_server_view(l->cluster->self)->id)};
+    crs_bind_msg bind = {
+        .uid = uid, .frontend_id = cereus_slice_str(crs_server_view(l->cluster->self)->id), .at_us = at_us};
     if (crs_rpc_announce(l->link, l->servers, &bind) != CEREUS_OK) /* never blocks a login: F-14 */
         CRS_COUNT(&l->d->loop->counters, binds_unannounced);
+}
+
+static void user_claimed(crs_dispatch *d, const char *uid, uint64_t at_us)
+{
+    crs_cluster_loop *l = crs_cluster_here(d);
+    if (l->cluster->opt.unique)
+        announce(l, cereus_slice_str(uid), at_us);
+}
+
+void crs_cluster_bound_there(crs_cluster_loop *l, cereus_slice uid, uint64_t before_us)
+{
+    cereus_session_id lost;
+    uint64_t since_us = crs_uid_outbid(l->d->core->uids, uid, before_us, &lost);
+    if (lost)
+        crs_session_end(l->d, lost, CRS_CLOSE_KICKED);
+    else if (since_us) /* the session it took the uid from here may have been all that was told there */
+        announce(l, uid, since_us);
 }
 
 static cereus_status user_bound(cereus_ctx *ctx, const char *uid)
@@ -98,9 +115,6 @@ static cereus_status user_bound(cereus_ctx *ctx, const char *uid)
         return crs_ctx_error(ctx, st, "PIT-000", "illegal uid");
     if (st)
         return crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st));
-    /* an older session here is ended by the bind itself, and then nobody else has the uid */
-    if (l->cluster->opt.unique && !crs_uid_find(ctx->dispatch->core->uids, cereus_slice_str(uid)))
-        announce(l, uid);
     crs_cluster_settle(l, ctx->fiber); /* a push made by whoever learns of this bind arrives */
     return CEREUS_OK;
 }
@@ -179,6 +193,7 @@ const crs_cluster_ops crs_cluster_dispatch_ops = {
     .may_follow = crs_forward_may_follow,
     .forward = crs_forward_message,
     .user_bound = user_bound,
+    .user_claimed = user_claimed,
     .user_gone = user_gone,
     .bind = bind_session,
     .push = push,

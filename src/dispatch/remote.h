@@ -58,6 +58,8 @@ typedef struct crs_cluster_ops {
     /** A uid is being bound here, after all checks and before anybody can find it: others shall reach it from now on.
      * Thread: fiber; may yield. */
     cereus_status (*user_bound)(cereus_ctx *ctx, const char *uid);
+    /** It has been found here since @p at_us, Unix time, and no other session of this server had it before. Thread: loop. */
+    void (*user_claimed)(crs_dispatch *d, const char *uid, uint64_t at_us);
     /** The uid is not bound here any more. Thread: loop. */
     void (*user_gone)(crs_dispatch *d, const char *uid);
     /* what a session of another server is asked to do; Thread: fiber, may yield */

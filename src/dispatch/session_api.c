@@ -6,6 +6,7 @@
  */
 #include <jansson.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "dispatch/call.h"
 #include "dispatch/push.h"
@@ -193,6 +194,13 @@ static cereus_status run_bind_hooks(cereus_ctx *ctx, const crs_hook *h)
     return CEREUS_OK;
 }
 
+static uint64_t unix_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 /** The whole of a bind, on the session's loop and on a fiber. @p ctx has the session that is bound. */
 static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
 {
@@ -225,12 +233,15 @@ static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
             return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
         }
     }
+    uint64_t now_us = unix_now_us();
     if (!st) {
-        if ((st = crs_uid_claim(core->uids, cereus_slice_str(uid), agent->id, &old)))
+        if ((st = crs_uid_claim(core->uids, cereus_slice_str(uid), agent->id, now_us, &old)))
             crs_ctx_error(ctx, st, "PIT-500", "out of memory");
     }
     if (!st) {
         CRS_COUNT(&d->loop->counters, binds);
+        if (!old && core->cluster) /* else the session that is ended here was the only one */
+            core->cluster->user_claimed(d, uid, now_us);
         if (old && old != agent->id)
             crs_session_end(d, old, core->unique ? CRS_CLOSE_KICKED : CRS_CLOSE_REPLACED);
         st = run_bind_hooks(ctx, core->on_after_bind);

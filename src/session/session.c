@@ -74,16 +74,19 @@ void crs_session_table_remove(crs_session_table *t, cereus_session_id id)
     atomic_store_explicit(&t->count, atomic_load_explicit(&t->count, memory_order_relaxed) - 1, memory_order_relaxed);
 }
 
+typedef struct holder {
+    cereus_session_id id;
+    uint64_t since_us;
+} holder;
+
 typedef struct shard {
     pthread_mutex_t mu; /* a leaf: nothing is called under it */
-    crs_strmap map;     /* guarded by mu; values are session ids */
+    crs_strmap map;     /* guarded by mu; values are holders */
 } shard;
 
 struct crs_uid_index {
     shard shards[SHARDS];
 };
-
-_Static_assert(sizeof(uintptr_t) == sizeof(cereus_session_id), "ids are kept as pointers");
 
 crs_uid_index *crs_uid_index_new(void)
 {
@@ -102,6 +105,11 @@ crs_uid_index *crs_uid_index_free(crs_uid_index *index)
     if (!index)
         return NULL;
     for (size_t i = 0; i < SHARDS; i++) {
+        size_t iter = 0;
+        cereus_slice uid;
+        void *value;
+        while (crs_strmap_next(&index->shards[i].map, &iter, &uid, &value))
+            crs_free(value);
         crs_strmap_fini(&index->shards[i].map);
         pthread_mutex_destroy(&index->shards[i].mu);
     }
@@ -119,20 +127,27 @@ cereus_session_id crs_uid_find(crs_uid_index *index, cereus_slice uid)
 {
     shard *s = shard_of(index, uid);
     pthread_mutex_lock(&s->mu);
-    cereus_session_id id = (uintptr_t)crs_strmap_get(&s->map, uid);
+    const holder *h = crs_strmap_get(&s->map, uid);
+    cereus_session_id id = h ? h->id : 0;
     pthread_mutex_unlock(&s->mu);
     return id;
 }
 
-cereus_status crs_uid_claim(crs_uid_index *index, cereus_slice uid, cereus_session_id id, cereus_session_id *ret_old)
+cereus_status crs_uid_claim(crs_uid_index *index, cereus_slice uid, cereus_session_id id, uint64_t since_us,
+                            cereus_session_id *ret_old)
 {
     shard *s = shard_of(index, uid);
+    holder *fresh = crs_malloc(sizeof *fresh);
+    if (!fresh)
+        return CEREUS_E_NOMEM;
+    *fresh = (holder){.id = id, .since_us = since_us};
     void *old = NULL;
     pthread_mutex_lock(&s->mu);
-    cereus_status st = crs_strmap_put(&s->map, uid, (void *)(uintptr_t)id, &old);
+    cereus_status st = crs_strmap_put(&s->map, uid, fresh, &old);
     pthread_mutex_unlock(&s->mu);
     if (st == CEREUS_OK)
-        *ret_old = (uintptr_t)old;
+        *ret_old = old ? ((holder *)old)->id : 0;
+    crs_free(st ? fresh : old);
     return st;
 }
 
@@ -140,7 +155,22 @@ void crs_uid_release(crs_uid_index *index, cereus_slice uid, cereus_session_id i
 {
     shard *s = shard_of(index, uid);
     pthread_mutex_lock(&s->mu);
-    if ((uintptr_t)crs_strmap_get(&s->map, uid) == id)
-        crs_strmap_del(&s->map, uid);
+    const holder *h = crs_strmap_get(&s->map, uid);
+    void *gone = h && h->id == id ? crs_strmap_del(&s->map, uid) : NULL;
     pthread_mutex_unlock(&s->mu);
+    crs_free(gone);
+}
+
+uint64_t crs_uid_outbid(crs_uid_index *index, cereus_slice uid, uint64_t before_us, cereus_session_id *ret_lost)
+{
+    shard *s = shard_of(index, uid);
+    pthread_mutex_lock(&s->mu);
+    const holder *h = crs_strmap_get(&s->map, uid);
+    uint64_t since_us = h ? h->since_us : 0;
+    holder *gone = h && since_us < before_us ? crs_strmap_del(&s->map, uid) : NULL;
+    pthread_mutex_unlock(&s->mu);
+    *ret_lost = gone ? gone->id : 0;
+    since_us = gone ? 0 : since_us;
+    crs_free(gone);
+    return since_us;
 }

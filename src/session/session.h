@@ -44,10 +44,13 @@ crs_uid_index *crs_uid_index_new(void);
 crs_uid_index *crs_uid_index_free(crs_uid_index *index);
 /** 0: nobody. */
 cereus_session_id crs_uid_find(crs_uid_index *index, cereus_slice uid);
-/** @p id holds the uid from now on; *ret_old is who held it before, or 0. CEREUS_E_NOMEM: nothing changed. */
+/** @p id holds the uid from now on, @p since_us, Unix time; *ret_old is who held it before, or 0. CEREUS_E_NOMEM: nothing changed. */
 CEREUS_MUST_USE cereus_status crs_uid_claim(crs_uid_index *index, cereus_slice uid, cereus_session_id id,
-                                            cereus_session_id *ret_old);
+                                            uint64_t since_us, cereus_session_id *ret_old);
 /** Forget the uid if @p id still holds it. */
 void crs_uid_release(crs_uid_index *index, cereus_slice uid, cereus_session_id id);
+/** The uid was bound on another server: forget it if it has been held since before @p before_us. *ret_lost: who held it, or 0.
+ * @return since when it is held, by one who keeps it; 0: by nobody any more */
+uint64_t crs_uid_outbid(crs_uid_index *index, cereus_slice uid, uint64_t before_us, cereus_session_id *ret_lost);
 
 #endif

@@ -9,6 +9,8 @@
 #include <jansson.h>
 #include <unistd.h>
 
+#include "cluster/cluster_priv.h"
+
 static char dir[64];
 static const char *nats_url; /* NULL: the servers speak by local sockets */
 
@@ -184,12 +186,22 @@ static cereus_status call_docs(cereus_ctx *ctx, cereus_slice in, cereus_slice *o
     return CEREUS_OK;
 }
 
-static const cereus_method gate_methods[] = {CEREUS_RAW_REQUEST("calldocs", call_docs),
-                                             CEREUS_RAW_REQUEST("call", call),
-                                             CEREUS_RAW_REQUEST("callall", call_all),
-                                             CEREUS_RAW_REQUEST("members", members),
-                                             CEREUS_RAW_REQUEST("who", who),
-                                             CEREUS_RAW_REQUEST("bind", bind_it)};
+/** Another frontend says that "bob" was bound there, at the time given. */
+static cereus_status hear(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const crs_bind_msg bind = {.uid = cereus_slice_str("bob"),
+                               .frontend_id = cereus_slice_str("gate-9"),
+                               .at_us = strtoull((const char *)in.data, NULL, 10)};
+    crs_cluster_events.on_bound(crs_cluster_here(ctx->dispatch), &bind);
+    *out = cereus_slice_str("heard");
+    return CEREUS_OK;
+}
+
+static const cereus_method gate_methods[] = {
+    CEREUS_RAW_REQUEST("hear", hear),       CEREUS_RAW_REQUEST("calldocs", call_docs),
+    CEREUS_RAW_REQUEST("call", call),       CEREUS_RAW_REQUEST("callall", call_all),
+    CEREUS_RAW_REQUEST("members", members), CEREUS_RAW_REQUEST("who", who),
+    CEREUS_RAW_REQUEST("bind", bind_it)};
 
 static cereus_test_app *start_connector(const char *id)
 {
@@ -331,6 +343,23 @@ static void a_bind_elsewhere_ends_the_older_session(void **state)
     cereus_test_end(two);
 }
 
+/** The word of an older bind may arrive after a newer one was made here. */
+static void the_newer_session_stays_whatever_is_heard_late(void **state)
+{
+    cereus_test_app *gate = start_connector("gate-1");
+    cereus_test_client *c = cereus_test_connect(gate, CEREUS_TEST_TCP),
+                       *other = cereus_test_connect(gate, CEREUS_TEST_TCP);
+    assert_string_equal(cereus_test_call(c, "connector.gate.bind", "bob"), "bound");
+    assert_string_equal(cereus_test_call(other, "connector.gate.hear", "1000000"), "heard");
+    assert_string_equal(cereus_test_call(c, "connector.gate.who", ""), "0 bob {\"ipversion\":\"ipv4\"}");
+    assert_string_equal(cereus_test_call(other, "connector.gate.hear", "99999999999000000"), "heard");
+    cereus_test_expect_kick(c);
+    assert_string_equal(cereus_test_call(other, "connector.gate.bind", "bob"), "bound");
+    cereus_test_request(other, "connector.gate.hear", "0"); /* Pitaya does not say when */
+    cereus_test_expect_kick(other);
+    cereus_test_end(gate);
+}
+
 static void messages_of_a_session_keep_their_order_on_the_way(void **state)
 {
     enum { COUNT = 300 };
@@ -422,6 +451,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(any_frontend_leads_to_the_documentation_of_any_type, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(servers_ask_one_another_for_their_documentation, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_bind_elsewhere_ends_the_older_session, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(the_newer_session_stays_whatever_is_heard_late, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(messages_of_a_session_keep_their_order_on_the_way, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_server_that_stops_answers_what_it_has_and_leaves, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(two_servers_with_one_id_are_one_too_many, make_dir, remove_dir),

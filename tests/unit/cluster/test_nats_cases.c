@@ -432,8 +432,9 @@ static void messages_of_players_travel_as_recorded(void **state)
     cereus_test_request(c, "connector.room.bind", "bob");
     cereus_test_settle(front);
     raw_find(raw, "pitaya/connector/bindings", &got);
-    assert_int_equal(got.len, bytes_of(bind_event, want));
-    assert_memory_equal(got.payload, want, got.len);
+    size_t len = bytes_of(bind_event, want);
+    assert_true(got.len > len && got.payload[len] == (15 << 3)); /* behind what Pitaya says: when that was */
+    assert_memory_equal(got.payload, want, len);
     json_decref(file);
     raw_close(raw);
     cereus_test_end(front);

@@ -281,7 +281,7 @@ static void a_handshake_is_answered_in_every_state_and_shuts_the_gate_again(void
         if (from == WORKING) {
             w.agent->uid = crs_strdup("me");
             cereus_session_id old;
-            assert_int_equal(crs_uid_claim(w.uids, cereus_slice_str("me"), w.agent->id, &old), CEREUS_OK);
+            assert_int_equal(crs_uid_claim(w.uids, cereus_slice_str("me"), w.agent->id, 1, &old), CEREUS_OK);
         }
         int before = w.handshakes;
         send_packet(w.pipe, CRS_PACKET_HANDSHAKE, "{\"sys\":{\"platform\":\"web\"}}", 26);

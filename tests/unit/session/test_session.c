@@ -139,9 +139,9 @@ static void a_uid_belongs_to_the_last_who_claimed_it(void **state)
     cereus_session_id old = 99;
     cereus_slice uid = cereus_slice_str("player");
     assert_int_equal(crs_uid_find(index, uid), 0);
-    assert_int_equal(crs_uid_claim(index, uid, 1, &old), CEREUS_OK);
+    assert_int_equal(crs_uid_claim(index, uid, 1, 1000, &old), CEREUS_OK);
     assert_int_equal(old, 0);
-    assert_int_equal(crs_uid_claim(index, uid, 2, &old), CEREUS_OK);
+    assert_int_equal(crs_uid_claim(index, uid, 2, 2000, &old), CEREUS_OK);
     assert_int_equal(old, 1);
     crs_uid_release(index, uid, 1); /* not his any more */
     assert_int_equal(crs_uid_find(index, uid), 2);
@@ -150,6 +150,24 @@ static void a_uid_belongs_to_the_last_who_claimed_it(void **state)
     assert_int_equal(crs_uid_find(index, uid), 0);
     assert_int_equal(crs_uid_find(index, cereus_slice_str("playe")), 0);
     crs_uid_index_free(index);
+}
+
+static void a_uid_bound_elsewhere_is_lost_by_those_who_had_it_before(void **state)
+{
+    crs_uid_index *index = crs_uid_index_new();
+    cereus_session_id id = 99;
+    cereus_slice uid = cereus_slice_str("player");
+    assert_int_equal(crs_uid_outbid(index, uid, 1000, &id), 0);
+    assert_int_equal(id, 0);
+    assert_int_equal(crs_uid_claim(index, uid, 1, 1000, &id), CEREUS_OK);
+    assert_int_equal(crs_uid_outbid(index, uid, 1000, &id), 1000); /* not before */
+    assert_int_equal(id, 0);
+    assert_int_equal(crs_uid_outbid(index, uid, 1001, &id), 0);
+    assert_int_equal(id, 1);
+    assert_int_equal(crs_uid_find(index, uid), 0);
+    assert_int_equal(crs_uid_claim(index, uid, 2, 2000, &id), CEREUS_OK);
+    assert_int_equal(id, 0);
+    crs_uid_index_free(index); /* with who is in it */
 }
 
 static void a_claim_without_memory_changes_nothing(void **state)
@@ -161,7 +179,7 @@ static void a_claim_without_memory_changes_nothing(void **state)
     cereus_slice uid = cereus_slice_str("player");
     for (size_t nth = 1; nth <= 2; nth++) {
         crs_alloc_fail_at(nth);
-        assert_int_equal(crs_uid_claim(index, uid, 1, &old), CEREUS_E_NOMEM);
+        assert_int_equal(crs_uid_claim(index, uid, 1, 1, &old), CEREUS_E_NOMEM);
         crs_alloc_fail_at(0);
         assert_int_equal(old, 99);
         assert_int_equal(crs_uid_find(index, uid), 0);
@@ -185,7 +203,7 @@ static void *race(void *arg)
         snprintf(name, sizeof name, "uid%d", (int)(i % UIDS));
         cereus_slice uid = cereus_slice_str(name);
         cereus_session_id mine = (i + 1) << 8 | r->number, old;
-        assert_int_equal(crs_uid_claim(r->index, uid, mine, &old), CEREUS_OK);
+        assert_int_equal(crs_uid_claim(r->index, uid, mine, 1, &old), CEREUS_OK);
         cereus_session_id holder = crs_uid_find(r->index, uid);
         assert_true(holder == 0 || holder == mine || (holder & 0xff) != r->number); /* never an older one of mine */
         if (i % 2)
@@ -223,5 +241,6 @@ TEST_MAIN(cmocka_unit_test(ids_find_their_agent_and_go_stale),
           cmocka_unit_test(a_generation_that_wraps_skips_zero),
           cmocka_unit_test(growing_without_memory_leaves_the_table_as_it_was),
           cmocka_unit_test(a_uid_belongs_to_the_last_who_claimed_it),
+          cmocka_unit_test(a_uid_bound_elsewhere_is_lost_by_those_who_had_it_before),
           cmocka_unit_test(a_claim_without_memory_changes_nothing),
           cmocka_unit_test(threads_that_claim_and_release_the_same_uids_never_lose_one))
