@@ -15,7 +15,7 @@ import cereus_wire as wire
 
 BUSY_S = 20  # how long anything may take on a machine that is busy with something else
 
-SANITIZED_SLACK_KIB = 96 * 1024  # quarantined and shadow memory of an instrumented server
+SANITIZED_SLACK_KIB = 96 * 1024  # quarantined (scripts/run_tests.py bounds it) and shadow memory of a sanitized server
 
 
 class BehaviourTest(unittest.TestCase):
