@@ -249,16 +249,10 @@ cereus_status cereus_rpc_raw(cereus_ctx *ctx, const char *route, cereus_slice in
     return CEREUS_OK;
 }
 
-cereus_status crs_cluster_call(cereus_ctx *ctx, const char *route, cereus_slice in, const char *server_id,
-                               uint64_t timeout_ms, cereus_slice *ret_reply)
+static cereus_status codec_failed(cereus_ctx *ctx, cereus_status st, const cereus_error *err)
 {
-    cereus_rpc_options opt = {.server_id = server_id, .timeout_ms = timeout_ms};
-    return cereus_rpc_raw(ctx, route, in, ret_reply, &opt);
-}
-
-static void *arena_alloc(void *allocator, size_t size)
-{
-    return crs_arena_alloc(allocator, size);
+    const char *text = crs_arena_printf(ctx->arena, "%s", err->status ? err->msg : cereus_status_text(st));
+    return crs_ctx_error(ctx, st, "PIT-000", text ? text : "");
 }
 
 cereus_status cereus_rpc(cereus_ctx *ctx, const char *route, const struct ProtobufCMessage *in,
@@ -271,20 +265,12 @@ cereus_status cereus_rpc(cereus_ctx *ctx, const char *route, const struct Protob
     cereus_value value = cereus_message(in);
     cereus_status st = in ? crs_value_encode(&crs_serializer_protobuf, &value, &arg, &err) : CEREUS_OK;
     cereus_slice reply;
-    if (st) {
-        const char *text = crs_arena_printf(ctx->arena, "%s", err.status ? err.msg : cereus_status_text(st));
-        st = crs_ctx_error(ctx, st, "PIT-000", text ? text : "");
-    } else {
-        st = cereus_rpc_raw(ctx, route, crs_bytes_slice(&arg), &reply, options);
-    }
+    st = st ? codec_failed(ctx, st, &err) : cereus_rpc_raw(ctx, route, crs_bytes_slice(&arg), &reply, options);
     crs_bytes_fini(&arg);
     if (st || !reply_type)
         return st;
-    st = crs_serializer_protobuf.decode(reply_type, reply, arena_alloc, ctx->arena, ret_reply, &err);
-    if (!st)
-        return CEREUS_OK;
-    const char *text = crs_arena_printf(ctx->arena, "%s", err.status ? err.msg : cereus_status_text(st));
-    return crs_ctx_error(ctx, st, "PIT-000", text ? text : "");
+    st = crs_serializer_protobuf.decode(reply_type, reply, crs_arena_take, ctx->arena, ret_reply, &err);
+    return st ? codec_failed(ctx, st, &err) : CEREUS_OK;
 }
 
 cereus_status cereus_rpc_all(cereus_ctx *ctx, cereus_rpc_call *calls, size_t count)

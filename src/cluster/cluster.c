@@ -43,6 +43,21 @@ static void list_arrives(crs_loop *loop, crs_mail *mail)
     crs_free(m);
 }
 
+static void log_changes(crs_cluster *c, const crs_servers *now)
+{
+    crs_log *log = c->core->log;
+    for (size_t i = 0; i < crs_servers_count(now); i++) {
+        const cereus_server *s = crs_server_view(crs_servers_at(now, i));
+        if (!crs_servers_by_id(c->servers, cereus_slice_str(s->id)))
+            crs_log_info(log, "server joined", CRS_STR("id", s->id), CRS_STR("type", s->type));
+    }
+    for (size_t i = 0; i < crs_servers_count(c->servers); i++) {
+        const cereus_server *s = crs_server_view(crs_servers_at(c->servers, i));
+        if (!crs_servers_by_id(now, cereus_slice_str(s->id)))
+            crs_log_info(log, "server left", CRS_STR("id", s->id), CRS_STR("type", s->type));
+    }
+}
+
 /** Everybody shall know @p list (a reference is taken over). Thread: first loop. */
 static void publish(crs_cluster *c, crs_servers *list)
 {
@@ -50,6 +65,7 @@ static void publish(crs_cluster *c, crs_servers *list)
         crs_log_error(c->core->log, "the list of servers is too long, or memory ran out: the old one stays");
         return;
     }
+    log_changes(c, list);
     crs_servers_unref(c->servers);
     c->servers = list;
     for (uint32_t i = 0; i < c->loop_count; i++) {
@@ -68,46 +84,21 @@ static void publish(crs_cluster *c, crs_servers *list)
     }
 }
 
-static void log_changes(crs_cluster *c, const crs_servers *now)
-{
-    crs_log *log = c->core->log;
-    for (size_t i = 0; i < crs_servers_count(now); i++) {
-        const cereus_server *s = crs_server_view(crs_servers_at(now, i));
-        if (!crs_servers_by_id(c->servers, cereus_slice_str(s->id)))
-            crs_log_info(log, "server joined", CRS_STR("id", s->id), CRS_STR("type", s->type));
-    }
-    for (size_t i = 0; i < crs_servers_count(c->servers); i++) {
-        const cereus_server *s = crs_server_view(crs_servers_at(c->servers, i));
-        if (!crs_servers_by_id(now, cereus_slice_str(s->id)))
-            crs_log_info(log, "server left", CRS_STR("id", s->id), CRS_STR("type", s->type));
-    }
-}
-
 static void on_list(void *user, crs_server *const *servers, size_t count)
 {
-    crs_cluster *c = user;
-    crs_servers *list = crs_servers_new(servers, count);
-    if (list)
-        log_changes(c, list);
-    publish(c, list);
+    publish(user, crs_servers_new(servers, count));
 }
 
 static void on_put(void *user, crs_server *server)
 {
     crs_cluster *c = user;
-    crs_servers *list = crs_servers_changed(c->servers, server, NULL);
-    if (list)
-        log_changes(c, list);
-    publish(c, list);
+    publish(c, crs_servers_changed(c->servers, server, NULL));
 }
 
 static void on_gone(void *user, const char *id)
 {
     crs_cluster *c = user;
-    crs_servers *list = crs_servers_changed(c->servers, NULL, id);
-    if (list)
-        log_changes(c, list);
-    publish(c, list);
+    publish(c, crs_servers_changed(c->servers, NULL, id));
 }
 
 static const crs_discovery_events discovery_events = {.on_list = on_list, .on_put = on_put, .on_gone = on_gone};

@@ -68,11 +68,10 @@ const char *crs_meta_check(cereus_slice meta, uint64_t *ret_timeout_ms);
 
 bool crs_forward_may_follow(crs_dispatch *d, crs_agent *agent, cereus_slice type);
 void crs_forward_message(crs_dispatch *d, crs_agent *agent, crs_call *call, cereus_slice type);
-/** Pushes of another server for users of this one, and kicks. */
+/** Pushes of another server for users of this one. */
 void crs_cluster_push_here(crs_cluster_loop *l, cereus_slice route, cereus_slice data, const cereus_slice *uids,
                            size_t count);
-void crs_cluster_kick_here(crs_cluster_loop *l, cereus_slice uid);
-/** Another frontend has the uid since just before @p before_us. Who had it here earlier is kicked. */
+/** Another frontend has the uid since just before @p before_us. Who had it here earlier is kicked; UINT64_MAX: whoever has. */
 void crs_cluster_bound_there(crs_cluster_loop *l, cereus_slice uid, uint64_t before_us);
 extern const crs_rpc_events crs_cluster_events;
 
@@ -80,11 +79,5 @@ extern const crs_rpc_events crs_cluster_events;
 
 /** The remote `sys.stats`. */
 cereus_status crs_cluster_stats(cereus_ctx *ctx, cereus_slice in, cereus_slice *out);
-
-/* -- call.c -- */
-
-/** Call @p server_id from a fiber; the reply is in the ctx's memory. As cereus_rpc_raw(). */
-cereus_status crs_cluster_call(cereus_ctx *ctx, const char *route, cereus_slice in, const char *server_id,
-                               uint64_t timeout_ms, cereus_slice *ret_reply);
 
 #endif

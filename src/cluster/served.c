@@ -271,10 +271,9 @@ static void serve_message(served *s, const crs_request *req, cereus_slice name, 
         begin(s);
 }
 
-static void serve_call(served *s, const crs_request *req, cereus_slice name)
+static void serve_call(served *s, cereus_slice name)
 {
     const crs_method *method = crs_registry_find(&s->l->d->core->remotes, name);
-    CRS_UNUSED(req);
     if (!method) {
         refuse_route(s, "PIT-404", "route not found", name);
         return;
@@ -316,12 +315,12 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
     }
     if (reply_to.len)
         memcpy(s->bytes + bytes.len, reply_to.data, reply_to.len);
-    *(&s->serving) = (crs_serving){.origin = l->d,
-                                   .body = req.body,
-                                   .metadata = req.metadata,
-                                   .encode = encode,
-                                   .done = done,
-                                   .deadline_us = UINT64_MAX};
+    s->serving = (crs_serving){.origin = l->d,
+                               .body = req.body,
+                               .metadata = req.metadata,
+                               .encode = encode,
+                               .done = done,
+                               .deadline_us = UINT64_MAX};
     s->l = l;
     s->session = (crs_remote_session){.uid = keep_text(&at, req.uid), .frontend_id = keep_text(&at, req.frontend_id)};
     crs_bytes_init(&s->response, CRS_PACKET_BODY_MAX + (1 << 20));
@@ -350,7 +349,7 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
         if (req.type == CRS_RPC_SYS)
             serve_message(s, &req, name, has_type);
         else if (req.type == CRS_RPC_USER)
-            serve_call(s, &req, name);
+            serve_call(s, name);
         else
             refuse_route(s, "PIT-400", "invalid rpc type", req.route);
     }
@@ -365,7 +364,7 @@ static void on_push(void *user, cereus_slice route, cereus_slice data, const cer
 
 static void on_kick(void *user, cereus_slice uid)
 {
-    crs_cluster_kick_here(user, uid);
+    crs_cluster_bound_there(user, uid, UINT64_MAX);
 }
 
 static void on_bound(void *user, const crs_bind_msg *bind)

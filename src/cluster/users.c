@@ -31,54 +31,39 @@ void crs_cluster_push_here(crs_cluster_loop *l, cereus_slice route, cereus_slice
     crs_buf_unref(frame.buf);
 }
 
-void crs_cluster_kick_here(crs_cluster_loop *l, cereus_slice uid)
-{
-    cereus_session_id id = crs_uid_find(l->d->core->uids, uid);
-    if (!id)
-        return;
-    /* at once: until its loop has closed it, a bind here would take it for the one who has the uid, and tell nobody */
-    crs_uid_release(l->d->core->uids, uid, id);
-    crs_session_end(l->d, id, CRS_CLOSE_KICKED);
-}
-
 /* ---- others', for us ---- */
-
-static size_t to_users(cereus_ctx *ctx, const char *type, bool push, cereus_slice route, cereus_slice body,
-                       const char *const *uids, const bool *want, size_t count, bool *failed)
-{
-    crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
-    cereus_slice *batch = crs_arena_alloc(ctx->arena, count * sizeof *batch + 1);
-    size_t n = 0, failed_count = 0;
-    cereus_status st = batch ? CEREUS_OK : CEREUS_E_NOMEM;
-    for (size_t i = 0; batch && i < count; i++) {
-        if (want[i])
-            batch[n++] = cereus_slice_str(uids[i]);
-    }
-    if (!st && push)
-        st = crs_rpc_push(l->link, type, l->servers, route, body, batch, n);
-    for (size_t i = 0, at = 0; i < count; i++) {
-        if (!want[i])
-            continue;
-        cereus_status one = st;
-        if (!st && !push)
-            one = crs_rpc_kick(l->link, type, l->servers, batch[at]);
-        at++;
-        failed[i] = one != CEREUS_OK;
-        failed_count += failed[i];
-    }
-    return failed_count;
-}
 
 static size_t push_to_users(cereus_ctx *ctx, const char *type, cereus_slice route, cereus_slice body,
                             const char *const *uids, const bool *want, size_t count, bool *failed)
 {
-    return to_users(ctx, type, true, route, body, uids, want, count, failed);
+    crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
+    cereus_slice *batch = crs_arena_alloc(ctx->arena, count * sizeof *batch + 1);
+    size_t n = 0, wanted = 0;
+    for (size_t i = 0; i < count; i++) {
+        wanted += want[i];
+        if (want[i] && batch)
+            batch[n++] = cereus_slice_str(uids[i]);
+    }
+    bool sent = batch && crs_rpc_push(l->link, type, l->servers, route, body, batch, n) == CEREUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        if (want[i])
+            failed[i] = !sent;
+    }
+    return sent ? 0 : wanted;
 }
 
 static size_t kick_users(cereus_ctx *ctx, const char *type, const char *const *uids, const bool *want, size_t count,
                          bool *failed)
 {
-    return to_users(ctx, type, false, (cereus_slice){0}, (cereus_slice){0}, uids, want, count, failed);
+    crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
+    size_t failed_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!want[i])
+            continue;
+        failed[i] = crs_rpc_kick(l->link, type, l->servers, cereus_slice_str(uids[i])) != CEREUS_OK;
+        failed_count += failed[i];
+    }
+    return failed_count;
 }
 
 /** Tell the other frontends: who had the uid there before now loses it. */
@@ -99,7 +84,8 @@ static void user_claimed(crs_dispatch *d, const char *uid, uint64_t at_us)
 
 void crs_cluster_bound_there(crs_cluster_loop *l, cereus_slice uid, uint64_t before_us)
 {
-    cereus_session_id lost;
+    cereus_session_id
+        lost; /* without its uid at once: else a bind here would take it for the one who has it, and tell nobody */
     uint64_t since_us = crs_uid_outbid(l->d->core->uids, uid, before_us, &lost);
     if (lost)
         crs_session_end(l->d, lost, CRS_CLOSE_KICKED);
@@ -131,8 +117,7 @@ static cereus_status ask_frontend(cereus_ctx *ctx, const crs_remote_session *s, 
     crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
     if (!s->frontend_id[0] || !crs_servers_by_id(l->servers, cereus_slice_str(s->frontend_id)))
         return crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "can't find any server with the provided ID");
-    cereus_slice reply;
-    return crs_cluster_call(ctx, route, in, s->frontend_id, 0, &reply);
+    return cereus_rpc_raw(ctx, route, in, NULL, &(cereus_rpc_options){.server_id = s->frontend_id});
 }
 
 static cereus_status ask_session(cereus_ctx *ctx, const crs_remote_session *s, const char *route, const char *uid,

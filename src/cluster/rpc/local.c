@@ -44,14 +44,12 @@ typedef struct local_conn local_conn;
 typedef struct local_link {
     crs_rpc_link base;
     uv_poll_t accepting;
-    bool serving;
-    bool closing;
     local_conn **conns; /* by slot; NULL: free */
     uint32_t conn_cap;
     uint32_t conn_count; /* also those that libuv has not let go yet */
     uint32_t serial;
     uint32_t accepted_count;
-    bool accepting_open; /* its handle is not closed yet */
+    bool accepting_open; /* its handle; only close() ends it */
     crs_list dirty;      /* output to write at the turn's end */
     crs_bytes scratch;
 } local_link;
@@ -170,6 +168,16 @@ static bool local_connected(const crs_rpc *rpc)
 
 /* ---- connections ---- */
 
+/** One handle less: the link ends with its last. */
+static void handle_closed(local_link *l)
+{
+    if (l->accepting_open || l->conn_count)
+        return;
+    crs_free(l->conns);
+    crs_bytes_fini(&l->scratch);
+    crs_rpc_link_closed(&l->base);
+}
+
 static void on_conn_closed(uv_handle_t *handle)
 {
     local_conn *c = CRS_CONTAINER(handle, local_conn, poll);
@@ -179,11 +187,7 @@ static void on_conn_closed(uv_handle_t *handle)
     crs_free(c->server_id);
     crs_free(c);
     l->conn_count--;
-    if (l->closing && l->conn_count == 0 && !l->accepting_open) {
-        crs_free(l->conns);
-        crs_bytes_fini(&l->scratch);
-        crs_rpc_link_closed(&l->base);
-    }
+    handle_closed(l);
 }
 
 static void end_conn(local_conn *c, const char *why)
@@ -491,10 +495,14 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
     if (status < 0)
         uv_poll_start(handle, UV_READABLE, on_acceptable);
     int fd = accept4(((local_rpc *)l->base.rpc)->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
-        return; /* another loop was faster */
+    if (fd < 0) {
+        if (errno != EAGAIN) /* else another loop was faster */
+            CRS_COUNT(&l->base.loop->counters, accept_errors);
+        return;
+    }
     local_conn *c = add_conn(l, fd, NULL);
     if (!c) {
+        CRS_COUNT(&l->base.loop->counters, connections_refused);
         close(fd);
         return;
     }
@@ -523,20 +531,11 @@ static cereus_status local_serve(crs_rpc_link *link, cereus_error *err)
     return CEREUS_OK;
 }
 
-static void local_stop_serving(crs_rpc_link *link)
-{
-    uv_poll_stop(&local_of(link)->accepting);
-}
-
 static void on_accepting_closed(uv_handle_t *handle)
 {
     local_link *l = CRS_CONTAINER(handle, local_link, accepting);
     l->accepting_open = false;
-    if (l->conn_count == 0) {
-        crs_free(l->conns);
-        crs_bytes_fini(&l->scratch);
-        crs_rpc_link_closed(&l->base);
-    }
+    handle_closed(l);
 }
 
 static void local_close(crs_rpc_link *link)
@@ -544,7 +543,6 @@ static void local_close(crs_rpc_link *link)
     local_link *l = local_of(link);
     end_of_turn(l); /* replies that were made */
     crs_loop_remove_hook(link->loop, end_of_turn, l);
-    l->closing = true;
     for (uint32_t i = 0; i < l->conn_cap; i++) {
         if (l->conns[i])
             end_conn(l->conns[i], "the server is stopping");
@@ -670,7 +668,6 @@ const crs_rpc_ops crs_rpc_local = {
     .fini = local_fini,
     .open = local_open,
     .serve = local_serve,
-    .stop_serving = local_stop_serving,
     .close = local_close,
     .send = local_send,
     .reply = local_reply,

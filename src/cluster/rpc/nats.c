@@ -636,7 +636,6 @@ const crs_rpc_ops crs_rpc_nats = {
     .fini = nats_fini,
     .open = nats_open,
     .serve = nats_serve,
-    .stop_serving = nats_stop_serving,
     .close = nats_close,
     .send = nats_send,
     .reply = nats_reply,

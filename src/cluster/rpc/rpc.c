@@ -62,11 +62,6 @@ cereus_status crs_rpc_serve(crs_rpc_link *link, cereus_error *err)
     return link->rpc->ops->serve(link, err);
 }
 
-void crs_rpc_stop_serving(crs_rpc_link *link)
-{
-    link->rpc->ops->stop_serving(link);
-}
-
 void crs_rpc_link_closed(crs_rpc_link *link)
 {
     link->closed = true;

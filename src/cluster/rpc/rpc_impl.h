@@ -41,7 +41,6 @@ struct crs_rpc_ops {
     void (*fini)(crs_rpc *rpc); /* may be NULL */
     cereus_status (*open)(crs_rpc_link *link, cereus_error *err);
     cereus_status (*serve)(crs_rpc_link *link, cereus_error *err);
-    void (*stop_serving)(crs_rpc_link *link);
     /** End I/O, then crs_rpc_link_closed(), now or later. */
     void (*close)(crs_rpc_link *link);
     /** Put the request of a registered call on its way: call->id is set. A failure later: crs_rpc_fail(). */
