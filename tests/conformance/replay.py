@@ -549,8 +549,9 @@ def expect(conn, step, back):
             raise Differs('came %d ms after the connect, not within %s' % ((item.at - conn.born) * 1000, window))
 
 
-def expect_close(conn, step, back, answer_first):
+def expect_close(conn, step, back, answer_first, heartbeat_s):
     window = step.get('window_ms')
+    late_s = LATE_S
     deadline = time.monotonic() + step['within_ms'] / 1000 * (1 if window else 3) + LATE_S
     while True:
         item = back.pop(0) if back else conn.next(max(deadline - time.monotonic(), 0.001))
@@ -558,9 +559,11 @@ def expect_close(conn, step, back, answer_first):
             raise Differs('still open')
         if item.kind == 'closed':
             break
-        if not (answer_first and item.kind == 'packet' and item.data[0] == wire.DATA):
+        if item.kind == 'packet' and item.data[0] == wire.HEARTBEAT and heartbeat_s < 5 and late_s == LATE_S:
+            late_s += heartbeat_s  # see wait_for_a_young_second(): on a busy machine the handshake took the rest of it
+        elif not (answer_first and item.kind == 'packet' and item.data[0] == wire.DATA):
             raise Differs('before the close came %s' % show_item(item))
-    if window and not window[0] / 1000 <= item.at - conn.born <= window[1] / 1000 + LATE_S:
+    if window and not window[0] / 1000 <= item.at - conn.born <= window[1] / 1000 + late_s:
         raise Differs('closed %d ms after the connect, not within %s' % ((item.at - conn.born) * 1000, window))
 
 
@@ -599,7 +602,7 @@ def play(server, vector, choice, settings):
                 elif op == 'expect':
                     expect(conn, step, backs[step['conn']])
                 elif op == 'expect_close':
-                    expect_close(conn, step, backs[step['conn']], answer_first)
+                    expect_close(conn, step, backs[step['conn']], answer_first, settings['heartbeat_s'])
                 elif op == 'expect_silence':
                     item = conn.next(step['ms'] / 1000)
                     if item is not None:
