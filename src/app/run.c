@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "app/app_priv.h"
@@ -212,9 +211,7 @@ int64_t crs_app_now_ms(const cereus_app *app)
 {
     if (app->manual)
         return app->manual->clock(CLOCK_MONOTONIC, app->manual->user);
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (int64_t)crs_clock_ms(CLOCK_MONOTONIC);
 }
 
 static struct timespec time_in(const cereus_app *app, int64_t ms)

@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "app/app_priv.h"
@@ -66,10 +65,8 @@ void crs_notify_ready(cereus_app *app)
 
 void crs_notify_reloading(cereus_app *app)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
     crs_notify_send(&app->notify, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reloading\n",
-                    (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+                    (unsigned long long)crs_clock_us(CLOCK_MONOTONIC));
 }
 
 static void answer_pulse(crs_loop *loop, crs_mail *mail)

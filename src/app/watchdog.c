@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 enum { WATCHED_MAX = 64, FRAMES_MAX = 24, FRAMES_SHOWN = 8, STACK_SIGNAL = SIGURG };
 
@@ -55,13 +56,6 @@ static void prepare_capture(void)
     sem_init(&capture.done, 0, 0);
     struct sigaction sa = {.sa_handler = on_stack_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigaction(STACK_SIGNAL, &sa, NULL);
-}
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static void describe_stack(pthread_t thread, char *out, size_t cap)
@@ -122,7 +116,7 @@ static void *watchdog_main(void *arg)
         until.tv_sec += (time_t)(period_ms / 1000 + ns / 1000000000);
         until.tv_nsec = (long)(ns % 1000000000);
         pthread_cond_timedwait(&w->wake, &w->mu, &until);
-        uint64_t now_ms = clock_ms();
+        uint64_t now_ms = crs_clock_ms(CLOCK_MONOTONIC);
         for (size_t i = 0; i < WATCHED_MAX && !w->ending; i++) {
             if (w->list[i].fibers)
                 look_at(w, &w->list[i], now_ms);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/utf8.h"
 
 #define SUFFIX_CAP   16 /* room for the tail of every line: cut=true, a brace, newline, NUL */
@@ -35,9 +36,7 @@ cereus_status cereus_log_level_parse(const char *text, cereus_log_level *ret_lev
 
 static int64_t system_clock(clockid_t clock, void *user)
 {
-    struct timespec ts;
-    clock_gettime(clock, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return (int64_t)crs_clock_ms(clock);
 }
 
 void crs_log_init(crs_log *log, const crs_log_options *opt)

@@ -3,20 +3,13 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "cluster/cluster_priv.h"
 #include "config/value.h"
 #include "wire/json_scan.h"
 
 enum { META_MAX = 1 << 20 };
-
-static uint64_t unix_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /** 22 characters, as the ids of Go servers: 12 random ones of this loop, a count behind them. */
 static void make_request_id(crs_cluster_loop *l, char out[23])
@@ -61,7 +54,7 @@ cereus_status crs_meta_of_message(crs_cluster_loop *l, cereus_slice route, uint6
     CEREUS_TRY(crs_bytes_append_str(out, ",\"req-route\":"));
     CEREUS_TRY(put_string(out, route));
     return crs_bytes_printf(out, ",\"req-start-time\":%" PRIu64 ",\"reqTimeout\":\"%s\",\"request.id\":\"%s\"}",
-                            unix_ns(), crs_format_duration_ms((int64_t)timeout_ms, timeout), id);
+                            crs_clock_ns(CLOCK_REALTIME), crs_format_duration_ms((int64_t)timeout_ms, timeout), id);
 }
 
 /** What came with the call, as an object that may be added to. NULL: out of memory. */
@@ -120,7 +113,7 @@ cereus_status crs_meta_of_call(cereus_ctx *ctx, crs_cluster_loop *l, uint64_t *t
         char id[23];
         make_request_id(l, id);
         json_object_set_new(object, "req-route", json_string(ctx->route));
-        json_object_set_new(object, "req-start-time", json_integer((json_int_t)unix_ns()));
+        json_object_set_new(object, "req-start-time", json_integer((json_int_t)crs_clock_ns(CLOCK_REALTIME)));
         if (!json_object_get(object, "request.id"))
             json_object_set_new(object, "request.id", json_string(id));
     }

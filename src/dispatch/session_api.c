@@ -6,8 +6,8 @@
  */
 #include <jansson.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "dispatch/call.h"
 #include "dispatch/push.h"
 #include "dispatch/remote.h"
@@ -194,13 +194,6 @@ static cereus_status run_bind_hooks(cereus_ctx *ctx, const crs_hook *h)
     return CEREUS_OK;
 }
 
-static uint64_t unix_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /** The whole of a bind, on the session's loop and on a fiber. @p ctx has the session that is bound. */
 static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
 {
@@ -233,7 +226,7 @@ static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
             return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
         }
     }
-    uint64_t now_us = unix_now_us();
+    uint64_t now_us = crs_clock_us(CLOCK_REALTIME);
     if (!st) {
         if ((st = crs_uid_claim(core->uids, cereus_slice_str(uid), agent->id, now_us, &old)))
             crs_ctx_error(ctx, st, "PIT-500", "out of memory");

@@ -17,7 +17,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ext/nats_lib.h"
@@ -817,24 +816,17 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
     return CEREUS_OK;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /** Until NATS has handled what was published: a connection that is closed with unread bytes is reset, and could lose it. */
 static void flush_all(crs_nats *n)
 {
-    int64_t end = now_ms() + CLOSE_FLUSH_MS;
+    int64_t end = (int64_t)crs_clock_ms(CLOCK_MONOTONIC) + CLOSE_FLUSH_MS;
     if (crs_nats_echo(n, 0) != CEREUS_OK)
         return;
     flush(n);
-    while (n->poller && !n->settled && now_ms() < end) {
+    while (n->poller && !n->settled && (int64_t)crs_clock_ms(CLOCK_MONOTONIC) < end) {
         struct pollfd p = {.fd = n->poller->fd,
                            .events = (short)(POLLIN | (atomic_load(&n->want_write) ? POLLOUT : 0))};
-        if (poll(&p, 1, (int)(end - now_ms())) < 0 && errno != EINTR)
+        if (poll(&p, 1, (int)(end - (int64_t)crs_clock_ms(CLOCK_MONOTONIC))) < 0 && errno != EINTR)
             return;
         if (p.revents & ~POLLOUT) {
             LIB->natsConnection_ProcessReadEvent(n->conn);

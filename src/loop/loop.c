@@ -3,7 +3,6 @@
 #include "loop/loop.h"
 
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 _Thread_local crs_loop *crs_loop_current;
@@ -116,15 +115,6 @@ static void on_prepare(uv_prepare_t *handle)
     arm_timer(loop);
 }
 
-static uint64_t unix_now_ms(const crs_loop *loop)
-{
-    if (loop->clock)
-        return (uint64_t)loop->clock(CLOCK_REALTIME, loop->clock_user);
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cereus_error *err)
 {
     crs_loop *loop = crs_zalloc(sizeof *loop);
@@ -157,7 +147,7 @@ cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cer
     uv_idle_init(&loop->uv, &loop->idle);
     uv_prepare_start(&loop->prepare, on_prepare);
     crs_loop_update_now(loop);
-    loop->unix_base_ms = unix_now_ms(loop) - loop->now_ms;
+    loop->unix_base_ms = (uint64_t)crs_loop_unix_now_ms(loop) - loop->now_ms;
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
     if (!rc)
         rc = uv_poll_init(&loop->uv, &loop->timer, loop->timer_fd);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "base/counters.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -109,11 +110,23 @@ static inline bool crs_loop_is_current(const crs_loop *loop)
 
 #define crs_loop_assert_current(loop) CRS_ASSERT(crs_loop_is_current(loop))
 
+/** The time on the loop's clock, looked at now. Thread: any. */
+static inline uint64_t crs_loop_clock_us(const crs_loop *loop)
+{
+    return CRS_UNLIKELY(loop->clock) ? (uint64_t)loop->clock(CLOCK_MONOTONIC, loop->clock_user) * 1000
+                                     : uv_hrtime() / 1000;
+}
+
+/** Milliseconds since 1970, looked at now: unlike crs_loop_unix_ms() it hears of a clock that was set. Thread: any. */
+static inline int64_t crs_loop_unix_now_ms(const crs_loop *loop)
+{
+    return loop->clock ? loop->clock(CLOCK_REALTIME, loop->clock_user) : (int64_t)crs_clock_ms(CLOCK_REALTIME);
+}
+
 /** Look at the clock. Thread: loop. */
 static inline void crs_loop_update_now(crs_loop *loop)
 {
-    loop->now_us = CRS_UNLIKELY(loop->clock) ? (uint64_t)loop->clock(CLOCK_MONOTONIC, loop->clock_user) * 1000
-                                             : uv_hrtime() / 1000;
+    loop->now_us = crs_loop_clock_us(loop);
     loop->now_ms = loop->now_us / 1000;
 }
 

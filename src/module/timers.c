@@ -181,9 +181,8 @@ static void wake_locked(crs_app_timers *t, uint32_t index)
 /** The time of its home, in which it begins. */
 static void settle_locked(entry *e, crs_dispatch *d)
 {
-    const crs_loop *loop = d->loop;
     e->d = d;
-    e->due_us = loop->clock ? (uint64_t)loop->clock(CLOCK_MONOTONIC, loop->clock_user) * 1000 : uv_hrtime() / 1000;
+    e->due_us = crs_loop_clock_us(d->loop);
 }
 
 /** Tell the home loop of @p e to arm or to free it. */
@@ -228,15 +227,6 @@ void crs_app_timers_stop(crs_app_timers *t)
 
 /* ---- on the home loop ---- */
 
-static int64_t unix_now_ms(const crs_loop *loop)
-{
-    if (loop->clock)
-        return loop->clock(CLOCK_REALTIME, loop->clock_user);
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now); /* not the loop's base, which does not hear of a clock that was set */
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /** It has ended or was stopped, and nothing of it runs. */
 static void release(entry *e)
 {
@@ -280,7 +270,7 @@ static bool arm(entry *e)
             e->due_us += (loop->now_us - e->due_us + period_us - 1) / period_us * period_us;
         break;
     case CRS_TIMER_CRON: {
-        int64_t now_ms = unix_now_ms(loop);
+        int64_t now_ms = crs_loop_unix_now_ms(loop);
         if (e->cron_due * 1000 <= now_ms || now_ms < e->looked_ms - CLOCK_BACK_MS) {
             e->looked_ms = now_ms;
             if (crs_cron_next(&e->spec.cron, now_ms / 1000, &e->cron_due)) {
@@ -347,10 +337,10 @@ static void begin(crs_loop *loop, crs_mail *mail)
 /** Is it time for a call, now that the alarm rang? */
 static bool is_due(entry *e)
 {
-    int64_t now_ms = unix_now_ms(e->d->loop);
-    if (e->spec.kind == CRS_TIMER_WHEN)
-        return e->spec.check(now_ms, e->spec.user);
-    return e->spec.kind != CRS_TIMER_CRON || e->cron_due * 1000 <= now_ms;
+    if (e->spec.kind == CRS_TIMER_EVERY)
+        return true;
+    int64_t now_ms = crs_loop_unix_now_ms(e->d->loop);
+    return e->spec.kind == CRS_TIMER_WHEN ? e->spec.check(now_ms, e->spec.user) : e->cron_due * 1000 <= now_ms;
 }
 
 static void on_alarm(crs_timer *alarm)

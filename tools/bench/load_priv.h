@@ -4,9 +4,8 @@
 #ifndef CRS_BENCH_LOAD_PRIV_H
 #define CRS_BENCH_LOAD_PRIV_H
 
-#include <time.h>
-
 #include "base/buf.h"
+#include "base/clock.h"
 #include "ext/tls_client.h"
 #include "frame.h"
 #include "load.h"
@@ -85,9 +84,7 @@ typedef struct crs_load {
 
 static inline uint64_t crs_bench_now_ns(void)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+    return crs_clock_ns(CLOCK_MONOTONIC);
 }
 
 /* peer.c */

@@ -9,12 +9,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cereus/config.h>
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "cluster/discovery/discovery.h"
 #include "cluster/protocol.h"
 #include "cluster/servers.h"
@@ -35,13 +35,6 @@ typedef struct sample {
     json_t *stats; /* NULL: no answer */
     uint64_t at_us;
 } sample;
-
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
 
 /* ---- who is there ---- */
 
@@ -143,7 +136,7 @@ static json_t *read_answer(int fd)
 
 static sample ask(const char *dir, const char *id)
 {
-    sample s = {.at_us = now_us()};
+    sample s = {.at_us = crs_clock_us(CLOCK_MONOTONIC)};
     snprintf(s.id, sizeof s.id, "%s", id);
     int fd = connect_to(dir, id);
     if (fd >= 0 && send_question(fd))
