@@ -18,6 +18,7 @@ enum {
     CLOCK_LOOK_MS = 60 * 1000,       /* how long a clock that was set goes unnoticed */
     CLOCK_BACK_MS = 3 * 3600 * 1000, /* set back by more: what comes next is asked anew */
     SLOTS_FIRST = 64,
+    NEWS_A_TURN = 1024, /* news that a loop reads before it does other work */
 };
 
 typedef struct entry {
@@ -46,6 +47,7 @@ typedef struct home {
     crs_app_timers *timers;
     bool awake;  /* guarded by mu: `wake` is on its way */
     entry *news; /* guarded by mu: to be armed, or to be freed */
+    entry *read; /* loop: of those, what it still has to do */
 } home;
 
 typedef struct slot {
@@ -64,6 +66,7 @@ struct crs_app_timers {
     timers_state state;            /* guarded by mu */
     slot *slots;                   /* guarded by mu */
     size_t slot_count, count, max; /* guarded by mu */
+    size_t ended;                  /* guarded by mu: have no slot any more, but are not yet freed by their home */
     uint32_t free_slot;            /* guarded by mu: index + 1 */
     uint64_t refused;              /* guarded by mu: to be counted on the first loop */
     crs_list all;                  /* guarded by mu */
@@ -234,12 +237,16 @@ static void release(entry *e)
     crs_loop_timer_stop(e->d->loop, &e->alarm);
     pthread_mutex_lock(&t->mu);
     slot *s = find_locked(t, e->id);
-    if (s)
+    if (s) {
         free_slot_locked(t, s);
+        t->ended++;
+    }
     bool still_in_news = e->in_news; /* stopped just now: whoever reads the news frees it */
     e->stopped = true;
-    if (!still_in_news)
+    if (!still_in_news) {
         crs_list_remove(&e->link);
+        t->ended--;
+    }
     pthread_mutex_unlock(&t->mu);
     if (!still_in_news)
         crs_free(e);
@@ -368,12 +375,14 @@ static void read_news(crs_loop *loop, crs_mail *mail)
     home *h = CRS_CONTAINER(mail, home, wake);
     crs_app_timers *t = h->timers;
     pthread_mutex_lock(&t->mu);
-    entry *list = h->news; /* what comes meanwhile waits for another turn: others must not be able to hold this loop */
-    h->news = NULL;
+    if (!h->read) {
+        h->read = h->news;
+        h->news = NULL;
+    }
     pthread_mutex_unlock(&t->mu);
-    while (list) {
-        entry *e = list;
-        list = e->next_new; /* ours as long as the entry is in the news */
+    for (int i = 0; i < NEWS_A_TURN && h->read; i++) { /* the rest waits: nobody may hold this loop with news */
+        entry *e = h->read;
+        h->read = e->next_new; /* ours as long as the entry is in the news */
         pthread_mutex_lock(&t->mu);
         e->in_news = false;
         bool stopped = e->stopped, running = t->state == RUNNING;
@@ -388,7 +397,7 @@ static void read_news(crs_loop *loop, crs_mail *mail)
     }
     pthread_mutex_lock(&t->mu);
     h->awake = false;
-    if (h->news)
+    if (h->news || h->read)
         wake_locked(t, loop->index);
     uint64_t refused = loop->index == 0 ? t->refused : 0;
     t->refused -= refused;
@@ -403,11 +412,12 @@ static cereus_status insert_locked(crs_app_timers *t, entry *e, cereus_error *er
 {
     if (t->state == STOPPED)
         return crs_fail(err, CEREUS_E_STATE, "timer: the app has stopped");
-    if (t->count >= t->max) {
+    if (t->count >= t->max || t->ended >= t->max) {
         t->refused++;
         if (t->state == RUNNING)
             wake_locked(t, 0);
-        return crs_fail(err, CEREUS_E_FULL, "timer: there are %zu already (cereus.timers.max)", t->count);
+        return crs_fail(err, CEREUS_E_FULL, "timer: there are %zu already (cereus.timers.max)",
+                        CRS_MAX(t->count, t->ended));
     }
     e->id = take_slot_locked(t, e);
     if (!e->id)
@@ -457,6 +467,7 @@ cereus_status crs_app_timers_remove(crs_app_timers *t, cereus_timer_id id)
         free_slot_locked(t, s);
         e->stopped = true;
         if (t->state == RUNNING) {
+            t->ended++;
             tell_home_locked(e);
         } else if (t->state == SETUP) {
             crs_list_remove(&e->link);
