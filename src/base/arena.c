@@ -71,6 +71,11 @@ void *crs_arena_alloc_slow(crs_arena *a, size_t size)
     return crs_arena_alloc(a, size);
 }
 
+void *crs_arena_take(void *arena, size_t size)
+{
+    return crs_arena_alloc(arena, size);
+}
+
 void *crs_arena_zalloc(crs_arena *a, size_t size)
 {
     void *p = crs_arena_alloc(a, size);

@@ -36,6 +36,8 @@ static inline void *crs_arena_alloc(crs_arena *a, size_t size)
 }
 
 void *crs_arena_zalloc(crs_arena *a, size_t size);
+/** crs_arena_alloc() for decoders that want a function and its pointer: @p arena is a crs_arena. */
+void *crs_arena_take(void *arena, size_t size);
 /** A copy with a NUL behind it. NULL as alloc. */
 char *crs_arena_strndup(crs_arena *a, const char *text, size_t len);
 char *crs_arena_vprintf(crs_arena *a, const char *fmt, va_list args) CEREUS_PRINTF(2, 0);

@@ -49,11 +49,6 @@ static bool is_nothing(const cereus_value *v)
 
 /* ---- decoding arguments ---- */
 
-static void *arena_alloc(void *allocator, size_t size)
-{
-    return crs_arena_alloc(allocator, size);
-}
-
 /** What a look at a JSON text tells before jansson, which recurses per level, reads it. */
 typedef struct json_size {
     bool too_deep; /* for a fiber's stack */
@@ -141,7 +136,7 @@ static cereus_status decode_argument(cereus_ctx *ctx, const cereus_serializer *s
     case CEREUS_MESSAGE: {
         cereus_error err; /* 500 bytes: not cleared for every message */
         err.msg[0] = '\0';
-        cereus_status st = serializer->decode(m->in_type, body, arena_alloc, ctx->arena, &ret_in->message, &err);
+        cereus_status st = serializer->decode(m->in_type, body, crs_arena_take, ctx->arena, &ret_in->message, &err);
         if (st)
             return bad_body(ctx, st, err.msg);
         break;

@@ -83,11 +83,6 @@ static file *new_file(const char *name, cereus_slice bytes)
 
 /* -- the table -- */
 
-static void *take(void *arena, size_t size)
-{
-    return crs_arena_alloc(arena, size);
-}
-
 /* What is being added: a table of its own until all of it is known to be good. */
 typedef struct adding {
     const crs_descriptors *to;
@@ -130,7 +125,7 @@ static cereus_status add_file(adding *a, cereus_slice bytes)
 {
     ProtobufCMessage *msg = NULL;
     cereus_status st =
-        crs_serializer_protobuf.decode(&crs__file_names__descriptor, bytes, take, &a->arena, &msg, a->err);
+        crs_serializer_protobuf.decode(&crs__file_names__descriptor, bytes, crs_arena_take, &a->arena, &msg, a->err);
     if (st)
         return crs_fail_in(a->err, st, "descriptors");
     const Crs__FileNames *names = (const Crs__FileNames *)msg;
@@ -154,7 +149,8 @@ static cereus_status add_file(adding *a, cereus_slice bytes)
 static cereus_status add_set(adding *a, cereus_slice set)
 {
     ProtobufCMessage *msg = NULL;
-    cereus_status st = crs_serializer_protobuf.decode(&crs__file_set__descriptor, set, take, &a->arena, &msg, a->err);
+    cereus_status st =
+        crs_serializer_protobuf.decode(&crs__file_set__descriptor, set, crs_arena_take, &a->arena, &msg, a->err);
     if (st)
         return crs_fail_in(a->err, st, "descriptors");
     const Crs__FileSet *files = (const Crs__FileSet *)msg;

@@ -9,11 +9,6 @@ enum {
 
 /* ---- memory ---- */
 
-static void *arena_alloc(void *arena, size_t size)
-{
-    return crs_arena_alloc(arena, size);
-}
-
 static void arena_free(void *arena, void *ptr)
 {
     CRS_UNUSED(arena); /* all at once */
@@ -22,7 +17,7 @@ static void arena_free(void *arena, void *ptr)
 
 void *crs_etcd_unpack(crs_arena *arena, const ProtobufCMessageDescriptor *type, cereus_slice bytes)
 {
-    ProtobufCAllocator allocator = {.alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+    ProtobufCAllocator allocator = {.alloc = crs_arena_take, .free = arena_free, .allocator_data = arena};
     return protobuf_c_message_unpack(type, &allocator, bytes.len, bytes.data);
 }
 

@@ -253,18 +253,13 @@ cereus_status crs_api_ask(crs_api *api, crs_bytes *body, bool *ret_any)
     return st;
 }
 
-static void *take(void *arena, size_t size)
-{
-    return crs_arena_alloc(arena, size);
-}
-
 cereus_status crs_api_learn(crs_api *api, cereus_slice body, cereus_error *err)
 {
     crs_arena arena;
     crs_arena_init(&arena, BODY_MEMORY_MAX);
     ProtobufCMessage *msg = NULL;
     cereus_status st =
-        crs_serializer_protobuf.decode(&protos__proto_descriptors__descriptor, body, take, &arena, &msg, err);
+        crs_serializer_protobuf.decode(&protos__proto_descriptors__descriptor, body, crs_arena_take, &arena, &msg, err);
     const Protos__ProtoDescriptors *files = (const Protos__ProtoDescriptors *)msg;
     for (size_t i = 0; !st && i < files->n_desc; i++)
         st = crs_types_add(api->types, cereus_slice_of(files->desc[i].data, files->desc[i].len), err);
@@ -297,7 +292,7 @@ static cereus_status translate(const cereus_serializer *from, const cereus_seria
     crs_arena arena;
     crs_arena_init(&arena, BODY_MEMORY_MAX);
     ProtobufCMessage *msg = NULL;
-    cereus_status st = from->decode(type, in, take, &arena, &msg, err);
+    cereus_status st = from->decode(type, in, crs_arena_take, &arena, &msg, err);
     if (!st) {
         cereus_value value = cereus_message(msg);
         st = crs_value_encode(to, &value, out, err);

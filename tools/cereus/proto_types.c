@@ -97,11 +97,6 @@ static cereus_status inflate_file(cereus_slice gzip, crs_bytes *out, cereus_erro
     return code == Z_STREAM_END ? CEREUS_OK : crs_fail(err, CEREUS_E_MALFORMED, "descriptors: not gzip, or cut off");
 }
 
-static void *take(void *arena, size_t size)
-{
-    return crs_arena_alloc(arena, size);
-}
-
 static cereus_status declare(crs_types *t, const char *scope, const char *name, type what, const char **ret_full,
                              cereus_error *err)
 {
@@ -168,8 +163,8 @@ cereus_status crs_types_add(crs_types *t, cereus_slice gzip, cereus_error *err)
 cereus_status crs_types_add_plain(crs_types *t, cereus_slice plain, cereus_error *err)
 {
     ProtobufCMessage *msg = NULL;
-    cereus_status st = crs_serializer_protobuf.decode(&google__protobuf__file_descriptor_proto__descriptor, plain, take,
-                                                      &t->arena, &msg, err);
+    cereus_status st = crs_serializer_protobuf.decode(&google__protobuf__file_descriptor_proto__descriptor, plain,
+                                                      crs_arena_take, &t->arena, &msg, err);
     if (st)
         return crs_fail_in(err, st, "descriptors");
     file_proto *file = (file_proto *)msg;

@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cereus/client.h>
@@ -18,6 +17,7 @@
 
 #include "api.h"
 #include "base/arena.h"
+#include "base/clock.h"
 #include "commands.h"
 #include "edit.h"
 #include "serialize/serializer.h"
@@ -270,11 +270,6 @@ static void on_descriptors(cereus_client *c, const cereus_client_reply *reply, v
     ask_descriptors(r);
 }
 
-static void *take(void *arena, size_t size)
-{
-    return crs_arena_alloc(arena, size);
-}
-
 /* protos.Doc, in the serializer of the server. */
 static cereus_status read_docs(repl *r, cereus_slice body, cereus_error *err)
 {
@@ -284,7 +279,7 @@ static cereus_status read_docs(repl *r, cereus_slice body, cereus_error *err)
     if (!s)
         return crs_fail(err, CEREUS_E_UNSUPPORTED, "this server's serializer is not known here");
     crs_arena_init(&arena, 4 * (size_t)LINE_MAX_LEN);
-    cereus_status st = s->decode(&protos__doc__descriptor, body, take, &arena, &msg, err);
+    cereus_status st = s->decode(&protos__doc__descriptor, body, crs_arena_take, &arena, &msg, err);
     const Protos__Doc *doc = (const Protos__Doc *)msg;
     if (!st)
         st = crs_api_new(cereus_slice_str(doc->doc ? doc->doc : ""), &r->api, err);
@@ -596,13 +591,6 @@ static void run_sethandshake(repl *r, char *rest)
         fail(r, "usage: sethandshake {\"sys\":{...},\"user\":{...}} | version TEXT | platform TEXT | buildNumber TEXT");
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void run_wait(repl *r, char *rest)
 {
     char *end;
@@ -610,7 +598,7 @@ static void run_wait(repl *r, char *rest)
     if (*rest < '0' || *rest > '9' || *end || ms > 3600 * 1000)
         fail(r, "usage: wait MILLISECONDS, at most an hour");
     else
-        r->wait_until_ms = now_ms() + ms;
+        r->wait_until_ms = crs_clock_ms(CLOCK_MONOTONIC) + ms;
 }
 
 static void run_history(repl *r, char *rest)
@@ -779,7 +767,7 @@ static int timeout_ms(const repl *r)
     int due = r->client ? cereus_client_timeout_ms(r->client) : -1;
     if (!r->wait_until_ms)
         return due;
-    uint64_t now = now_ms();
+    uint64_t now = crs_clock_ms(CLOCK_MONOTONIC);
     int left = r->wait_until_ms > now ? (int)(r->wait_until_ms - now) : 0;
     return due < 0 || left < due ? left : due;
 }
@@ -807,7 +795,7 @@ static void run_loop(repl *r)
             p[0].revents = p[1].revents = 0; /* a signal that was handled */
         if (r->client)
             cereus_client_step(r->client, p[1].revents);
-        if (r->wait_until_ms && r->wait_until_ms <= now_ms())
+        if (r->wait_until_ms && r->wait_until_ms <= crs_clock_ms(CLOCK_MONOTONIC))
             r->wait_until_ms = 0;
         if (p[0].revents)
             read_input(r);

@@ -165,15 +165,10 @@ static void *array(gen *g, size_t count, size_t size)
 
 /* -- decoding -- */
 
-static void *alloc(void *arena, size_t size)
-{
-    return crs_arena_alloc(arena, size);
-}
-
 static void *decode(gen *g, const ProtobufCMessageDescriptor *type, cereus_slice bytes)
 {
     ProtobufCMessage *msg = NULL;
-    cereus_status st = crs_serializer_protobuf.decode(type, bytes, alloc, g->arena, &msg, g->err);
+    cereus_status st = crs_serializer_protobuf.decode(type, bytes, crs_arena_take, g->arena, &msg, g->err);
     if (st && !g->status)
         g->status = crs_fail_in(g->err, st, "%s", type->name);
     return st ? NULL : msg;
