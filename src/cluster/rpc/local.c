@@ -1,10 +1,9 @@
 /* cluster/rpc/local.c: servers of one machine, over Unix sockets in the run directory, pipelined. Each loop of a server has
  * one connection to each server it calls; on the other side any loop takes it. What a turn produced is written at its end.
  *
- *     len: u32 little-endian, of what follows | kind: u8 | id: u64 little-endian | payload
+ *     len: u32 little-endian, of what follows | kind: u8 | id: u64 little-endian | payload      kinds and payloads: peers.h
  *
- *     REQUEST   id: the caller's, payload: protos.Request          RESPONSE  id: the same, payload: protos.Response
- *     PUSH      count: u32, count times (len: u16, uid), len: u16, route, data        KICK  uid        BOUND  protos.BindMsg
+ *     REQUEST   id: the caller's          RESPONSE  id: the same          others  id: 0
  *
  * The directory belongs to one user (0700), so peers are trusted to be servers, not to be without faults: lengths are checked,
  * garbage ends the connection.
@@ -18,18 +17,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "cluster/rpc/rpc_impl.h"
+#include "cluster/rpc/peers.h"
 
 enum {
     HEAD_LEN = 4 + 1 + 8,
     OUT_MAX = 64 << 20, /* bytes that wait for one peer */
     BACKLOG = 512,
-    CONNS_MAX = 4096,        /* of one loop */
-    PUSH_UIDS_MAX = 1 << 20, /* accepted in one frame */
-    PUSH_BATCH = 512 << 10,  /* bytes of uids sent in one, and a little more */
+    CONNS_MAX = 4096, /* of one loop */
 };
-
-typedef enum frame_kind { KIND_REQUEST = 1, KIND_RESPONSE, KIND_PUSH, KIND_KICK, KIND_BOUND } frame_kind;
 
 typedef struct local_rpc {
     crs_rpc base;
@@ -260,7 +255,7 @@ static local_conn *conn_to(local_link *l, const char *server_id)
 
 /* ---- output ---- */
 
-static cereus_status put_frame(local_conn *c, frame_kind kind, uint64_t id, const cereus_slice *parts,
+static cereus_status put_frame(local_conn *c, crs_peer_kind kind, uint64_t id, const cereus_slice *parts,
                                size_t part_count)
 {
     size_t len = 0;
@@ -282,11 +277,9 @@ static cereus_status put_frame(local_conn *c, frame_kind kind, uint64_t id, cons
     CEREUS_TRY(crs_bytes_reserve(&c->out, HEAD_LEN + len));
     uint8_t *at = c->out.data + c->out.len;
     uint32_t rest = (uint32_t)(HEAD_LEN - 4 + len);
-    for (int i = 0; i < 4; i++)
-        *at++ = (uint8_t)(rest >> 8 * i);
+    at = crs_put_le(at, rest, 4);
     *at++ = (uint8_t)kind;
-    for (int i = 0; i < 8; i++)
-        *at++ = (uint8_t)(id >> 8 * i);
+    at = crs_put_le(at, id, 8);
     for (size_t i = 0; i < part_count; i++) {
         if (parts[i].len)
             memcpy(at, parts[i].data, parts[i].len);
@@ -331,46 +324,6 @@ static bool end_of_turn(void *user)
 
 /* ---- input ---- */
 
-static uint64_t get_le(const uint8_t *p, int bytes)
-{
-    uint64_t v = 0;
-    for (int i = bytes - 1; i >= 0; i--)
-        v = v << 8 | p[i];
-    return v;
-}
-
-/** "len: u16, bytes" from the front of @p in. */
-static bool take_text(cereus_slice *in, cereus_slice *ret)
-{
-    if (in->len < 2)
-        return false;
-    size_t len = (size_t)get_le(in->data, 2);
-    if (len > in->len - 2)
-        return false;
-    *ret = cereus_slice_of(in->data + 2, len);
-    *in = cereus_slice_of(in->data + 2 + len, in->len - 2 - len);
-    return true;
-}
-
-static bool on_push(local_link *l, cereus_slice in)
-{
-    if (in.len < 4)
-        return false;
-    uint64_t count = get_le(in.data, 4);
-    in = cereus_slice_of(in.data + 4, in.len - 4);
-    if (count > PUSH_UIDS_MAX || count > in.len / 2)
-        return false;
-    cereus_slice *uids = crs_malloc(count * sizeof *uids + 1), route;
-    bool good = uids;
-    for (uint64_t i = 0; good && i < count; i++)
-        good = take_text(&in, &uids[i]);
-    good = good && take_text(&in, &route);
-    if (good)
-        l->base.events->on_push(l->base.user, route, in, uids, (size_t)count);
-    crs_free(uids);
-    return good;
-}
-
 typedef struct reply_address {
     uint32_t slot, serial;
     uint64_t id;
@@ -380,27 +333,16 @@ typedef struct reply_address {
 static bool on_frame(local_conn *c, unsigned kind, uint64_t id, cereus_slice payload)
 {
     local_link *l = c->l;
-    crs_bind_msg bind;
     reply_address to = {.slot = c->slot, .serial = c->serial, .id = id};
     switch (kind) {
-    case KIND_REQUEST:
+    case CRS_PEER_REQUEST:
         l->base.events->on_request(l->base.user, &l->base, payload, cereus_slice_of(&to, sizeof to));
         return true;
-    case KIND_RESPONSE:
+    case CRS_PEER_RESPONSE:
         crs_rpc_answered(&l->base, id, payload);
         return true;
-    case KIND_PUSH:
-        return on_push(l, payload);
-    case KIND_KICK:
-        l->base.events->on_kick(l->base.user, payload);
-        return true;
-    case KIND_BOUND:
-        if (crs_bind_decode(payload, &bind) != CEREUS_OK)
-            return false;
-        l->base.events->on_bound(l->base.user, &bind);
-        return true;
     default:
-        return false;
+        return crs_peers_take(&l->base, kind, payload);
     }
 }
 
@@ -410,7 +352,7 @@ static size_t handle_frames(local_conn *c, const uint8_t *data, size_t len, bool
     size_t at = 0;
     *ret_good = true;
     while (!c->ended && len - at >= 4) {
-        uint64_t rest = get_le(data + at, 4);
+        uint64_t rest = crs_get_le(data + at, 4);
         if (rest < HEAD_LEN - 4 || rest > HEAD_LEN - 4 + c->l->base.rpc->opt.request_max) {
             *ret_good = false;
             break;
@@ -419,7 +361,7 @@ static size_t handle_frames(local_conn *c, const uint8_t *data, size_t len, bool
             break;
         const uint8_t *p = data + at + 4;
         at += 4 + rest;
-        if (!on_frame(c, p[0], get_le(p + 1, 8), cereus_slice_of(p + 9, rest - 9))) {
+        if (!on_frame(c, p[0], crs_get_le(p + 1, 8), cereus_slice_of(p + 9, rest - 9))) {
             *ret_good = false;
             break;
         }
@@ -557,7 +499,7 @@ static cereus_status local_send(crs_rpc_link *link, const cereus_server *to, cer
         crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, "rpc client has no connection to the chosen server");
         return CEREUS_OK;
     }
-    CEREUS_TRY(put_frame(c, KIND_REQUEST, call->id, &request, 1));
+    CEREUS_TRY(put_frame(c, CRS_PEER_REQUEST, call->id, &request, 1));
     crs_list_push(&c->calls, &call->queue);
     return CEREUS_OK;
 }
@@ -572,70 +514,30 @@ static cereus_status local_reply(crs_rpc_link *link, cereus_slice reply_to, cere
     local_conn *c = to.slot < l->conn_cap ? l->conns[to.slot] : NULL;
     if (!c || c->serial != to.serial)
         return CEREUS_E_GONE;
-    return put_frame(c, KIND_RESPONSE, to.id, &response, 1);
+    return put_frame(c, CRS_PEER_RESPONSE, to.id, &response, 1);
 }
 
-/** To all frontends of @p type but ourselves. */
-static cereus_status to_frontends(local_link *l, const char *type, const crs_servers *servers, frame_kind kind,
-                                  const cereus_slice *parts, size_t part_count)
+static cereus_status send_frame(crs_rpc_link *link, const char *server_id, crs_peer_kind kind,
+                                const cereus_slice *parts, size_t part_count)
 {
-    size_t count, first = crs_servers_of_type(servers, cereus_slice_str(type), &count);
-    cereus_status st = CEREUS_OK;
-    for (size_t i = first; i < first + count; i++) {
-        const cereus_server *s = crs_server_view(crs_servers_at(servers, i));
-        if (!s->frontend || strcmp(s->id, l->base.rpc->opt.self->id) == 0)
-            continue;
-        local_conn *c = conn_to(l, s->id);
-        cereus_status one = c ? put_frame(c, kind, 0, parts, part_count) : CEREUS_E_UNAVAILABLE;
-        if (one && one != CEREUS_E_UNAVAILABLE) /* who has gone has no users any more */
-            st = one;
-    }
-    return st;
-}
-
-static cereus_status put_text(crs_bytes *b, cereus_slice s)
-{
-    uint8_t len[2] = {(uint8_t)s.len, (uint8_t)(s.len >> 8)};
-    if (s.len > UINT16_MAX)
-        return CEREUS_E_TOO_LONG;
-    CEREUS_TRY(crs_bytes_append(b, len, sizeof len));
-    return crs_bytes_append(b, s.data, s.len);
+    local_conn *c = conn_to(local_of(link), server_id);
+    return c ? put_frame(c, kind, 0, parts, part_count) : CEREUS_E_UNAVAILABLE;
 }
 
 static cereus_status local_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
                                 cereus_slice data, const cereus_slice *uids, size_t count)
 {
-    local_link *l = local_of(link);
-    cereus_status st = CEREUS_OK;
-    for (size_t done = 0; !st && done < count;) {
-        uint8_t head[4] = {0};
-        size_t n = 0;
-        l->scratch.len = 0;
-        CEREUS_TRY(crs_bytes_append(&l->scratch, head, sizeof head));
-        for (; done + n < count && l->scratch.len < PUSH_BATCH; n++)
-            CEREUS_TRY(put_text(&l->scratch, uids[done + n]));
-        for (size_t i = 0; i < sizeof head; i++)
-            l->scratch.data[i] = (uint8_t)(n >> 8 * i);
-        CEREUS_TRY(put_text(&l->scratch, route));
-        cereus_slice parts[] = {crs_bytes_slice(&l->scratch), data};
-        st = to_frontends(l, type, servers, KIND_PUSH, parts, CEREUS_COUNT(parts));
-        done += n;
-    }
-    return st;
+    return crs_peers_push(link, type, servers, route, data, uids, count, &local_of(link)->scratch, send_frame);
 }
 
 static cereus_status local_kick(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid)
 {
-    return to_frontends(local_of(link), type, servers, KIND_KICK, &uid, 1);
+    return crs_peers_kick(link, type, servers, uid, send_frame);
 }
 
 static cereus_status local_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
 {
-    local_link *l = local_of(link);
-    l->scratch.len = 0;
-    CEREUS_TRY(crs_bind_encode(bind, &l->scratch));
-    cereus_slice payload = crs_bytes_slice(&l->scratch);
-    return to_frontends(l, link->rpc->opt.self->type, servers, KIND_BOUND, &payload, 1);
+    return crs_peers_announce(link, servers, bind, &local_of(link)->scratch, send_frame);
 }
 
 static void local_server_gone(crs_rpc_link *link, const char *server_id)
