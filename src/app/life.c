@@ -148,7 +148,7 @@ cereus_status crs_life_begin_all(cereus_app *app, cereus_error *err)
 
 /* ---- stop ---- */
 
-/** The last of the first @p count services, NULL: none. The list has no way back, and a stop has time. */
+/** The service at @p index, in the order registered. The list has no way back, and a stop has time. */
 static crs_service *service_at(const crs_registry *r, size_t index)
 {
     crs_service *s = r->services;

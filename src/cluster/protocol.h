@@ -1,8 +1,8 @@
 /* cluster/protocol.h: what servers say to each other: the messages of Pitaya's package `protos`, cluster-protocol.md 1 and 2,
  * as views of bytes and back. Pure functions: the hot path of every forwarded message, without protobuf-c's structs between.
  *
- * Field 15 of Request, Response and Push is ours: Go servers ignore fields that they do not know, and by it Cereus servers
- * tell each other what they can do more.
+ * Field 15 of Request, Response and BindMsg is ours: Go servers ignore fields that they do not know. In the first two Cereus
+ * servers tell each other by it what they can do more (CRS_PEER_*), in BindMsg it is the time of the bind.
  */
 #ifndef CRS_CLUSTER_PROTOCOL_H
 #define CRS_CLUSTER_PROTOCOL_H
@@ -11,9 +11,9 @@
 
 typedef enum crs_rpc_type { CRS_RPC_SYS = 0, CRS_RPC_USER = 1 } crs_rpc_type;
 
-/* field 15 */
+/* field 15 of Request and Response */
 enum {
-    CRS_PEER_IS_CEREUS = 1, /* keeps lanes, and takes pushes to many users in one message */
+    CRS_PEER_IS_CEREUS = 1, /* keeps lanes: what comes with CRS_PEER_IN_ORDER is run in order */
     CRS_PEER_IN_ORDER = 2,  /* of a request: after those of the same session before it */
 };
 
@@ -51,7 +51,7 @@ typedef struct crs_response {
     uint64_t extension;
 } crs_response;
 
-/** protos.Push; with ours, for many users at once. */
+/** protos.Push: to one user. */
 typedef struct crs_push_msg {
     cereus_slice route;
     cereus_slice uid;

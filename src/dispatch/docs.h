@@ -14,8 +14,9 @@ cereus_method crs_docs_remote_method(const char *name);
 
 /**
  * The text that the documentation routes answer.
- * @param ret_text  set on CEREUS_OK; NULL: nobody asks for it, no method of @p handlers is cereus_docs_method() and none of
- *                  @p remotes crs_docs_remote_method()
+ * @param remotes   NULL: nobody can call them
+ * @param ret_text  set on CEREUS_OK; NULL: nobody asks for it. The text with type names is asked for by cereus_docs_method()
+ *                  among @p handlers, both by crs_docs_remote_method() among @p remotes
  * @return CEREUS_OK; CEREUS_E_NOMEM. Ownership: gives, free it with crs_free().
  */
 CEREUS_MUST_USE cereus_status crs_docs_text(const crs_registry *handlers, const crs_registry *remotes, bool type_names,

@@ -67,10 +67,10 @@ typedef struct crs_grpc_result {
 
 typedef void crs_grpc_done_fn(const crs_grpc_result *result, void *user);
 typedef void crs_grpc_message_fn(cereus_slice message, void *user);
-/** @p ready: calls reach the peer from now on; else not, and @p why says why. */
 /** A call ended like this: is the metadata to blame? Then the call is kept and made again, once, after the next release().
  * The one who answers true calls hold() and sees to new metadata. */
 typedef bool crs_grpc_refused_fn(const crs_grpc_result *result, void *user);
+/** @p ready: calls reach the peer from now on; else not, and @p why says why. */
 typedef void crs_grpc_state_fn(bool ready, const cereus_error *why, void *user);
 
 /* All zero means the defaults that are named. */

@@ -66,7 +66,7 @@ typedef struct crs_h2_ops {
 cereus_status crs_h2_load(cereus_error *err);
 
 /** A client's side; its preface and settings wait to be sent. Ownership: gives. @return CEREUS_OK; CEREUS_E_UNSUPPORTED;
- * CEREUS_E_NOMEM. * Thread: one at a time, like everything here. */
+ * CEREUS_E_NOMEM. Thread: one at a time, like everything here. */
 cereus_status crs_h2_new(const crs_h2_ops *ops, void *user, crs_h2 **ret_h2);
 /** Its streams end first, see crs_h2_end(). Fine within a callback. NULL is fine. Returns NULL. */
 crs_h2 *crs_h2_free(crs_h2 *h2);

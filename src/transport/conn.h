@@ -1,5 +1,5 @@
 /* transport/conn.h: one connection as its owner sees it: packets in, frames out, one way to end. What carries the bytes
- * (a socket, memory, later TLS) is a crs_stream_ops below it; how packets are cut out of bytes (one after the other, or
+ * (a socket, TLS on one, memory, the game's own) is a crs_stream_ops below it; how packets are cut out of bytes (one after the other, or
  * one per WebSocket message) is its framing; what may look at packets before the owner is the filter.
  *
  *    opening ──on_open──> open ──close(flush)──> flushing ──> lingering ──> closed
@@ -7,10 +7,11 @@
  *
  * - Input that the owner does not want yet (pause) stays in the kernel but for what was read already.
  * - Output made while the connection's own input is handled is gathered in a buffer of the loop and written when that
- * input is done; all other output is queued and written once at the end of the turn, joined.
+ *   input is done; all other output is queued and written once at the end of the turn, joined.
  * - Closing after a flush says goodbye properly: shut down writing, read until the peer has seen it (or 2 s), close. A
- * plain close() with unread input would make the kernel throw away what was just written. Everything here is `Thread:
- * loop`.
+ *   plain close() with unread input would make the kernel throw away what was just written.
+ *
+ * Everything here is `Thread: loop`.
  */
 #ifndef CRS_TRANSPORT_CONN_H
 #define CRS_TRANSPORT_CONN_H
@@ -50,7 +51,7 @@ typedef struct crs_peer {
 
 enum { CRS_PEER_TEXT_MAX = 56 };
 
-/** "127.0.0.1:3250", "[::1]:3250", "memory". Returns @p out. */
+/** "127.0.0.1:3250", "[::1]:3250", or "local" where there is no network address. Returns @p out. */
 const char *crs_peer_text(const crs_peer *peer, char out[CRS_PEER_TEXT_MAX]);
 
 struct sockaddr;

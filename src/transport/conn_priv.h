@@ -26,7 +26,7 @@ typedef struct crs_stream_ops {
     /** Does it hold input that the last recv() had no room for? Nothing else would tell. NULL: never. */
     bool (*pending)(const crs_conn *conn);
     void (*shut)(crs_conn *conn);    /* no more output: tell the peer */
-    void (*destroy)(crs_conn *conn); /* close and, when nothing refers to it any more, call crs_conn_destroyed() */
+    void (*destroy)(crs_conn *conn); /* close and, when nothing refers to it any more, call crs_conn_fini() */
 } crs_stream_ops;
 
 typedef enum crs_conn_state {

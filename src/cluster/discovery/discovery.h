@@ -1,8 +1,11 @@
 /* cluster/discovery/discovery.h: how servers find one another. Engines stand beside this file; the cluster holds one, on its
  * first loop, and is told the whole list or what has changed in it.
  *
- *    claim()  setup: nobody else has our id          start()  fiber: we see the others, then they see us
+ *    claim()  setup: the entry is made ready         start()  fiber: we see the others, then they see us
  *    leave()  fiber: they do not any more            free()   after all loops have ended
+ *
+ * Of two servers with one id `local` refuses the second, in claim(); with etcd they take the entry from each other, and the
+ * log warns.
  */
 #ifndef CRS_CLUSTER_DISCOVERY_DISCOVERY_H
 #define CRS_CLUSTER_DISCOVERY_DISCOVERY_H

@@ -65,8 +65,10 @@ void crs_rpc_forget(crs_rpc_call *call);
  * Thread: loop. */
 void crs_rpc_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response);
 
-/** Push to users with frontends of @p type, wherever they are; nobody tells whether it arrived. @p frontends: those servers.
- * @return CEREUS_OK: sent; CEREUS_E_UNAVAILABLE; CEREUS_E_TOO_LONG; CEREUS_E_NOMEM. Thread: loop. */
+/** Push to users with frontends of @p type, wherever they are; nobody tells whether it arrived. @p servers: the list of
+ * this loop.
+ * @return CEREUS_OK: sent; CEREUS_E_UNAVAILABLE; CEREUS_E_FULL: too much waits to be sent; CEREUS_E_TOO_LONG;
+ * CEREUS_E_INVALID: no such text can be sent; CEREUS_E_NOMEM. Thread: loop. */
 CEREUS_MUST_USE cereus_status crs_rpc_push(crs_rpc_link *link, const char *type, const crs_servers *servers,
                                            cereus_slice route, cereus_slice data, const cereus_slice *uids,
                                            size_t count);
