@@ -70,8 +70,9 @@ CEREUS_API cereus_status cereus_app_add_dictionary(cereus_app *app, const char *
                                                    cereus_error *err);
 
 /** Called when a uid is being bound (the session knows it, look-ups do not) or has just been (look-ups find it).
- * Anything but CEREUS_OK takes the uid back and becomes the result of the bind. Thread: fiber, on the session's loop.
- * May yield. */
+ * Anything but CEREUS_OK takes the uid back and becomes the result of the bind. Where a backend binds, its own are called
+ * around what the frontend does, whose are called there. Thread: fiber, on the session's loop; on a backend the handler's
+ * own. May yield. */
 typedef cereus_status cereus_bind_fn(cereus_ctx *ctx, void *user);
 /** Checks a parsed handshake, {"sys":{...},"user":{...}} (user missing when none). Anything but CEREUS_OK refuses the
  * client with code 400. Thread: the connection's loop; must not yield. */
@@ -98,7 +99,7 @@ typedef void cereus_task_fn(cereus_ctx *ctx, void *user);
  * Run @p fn as a task on the home of @p service ("" or NULL: any loop). Tasks given before the start have run, to their
  * end or first wait, before anybody can connect.
  * @return CEREUS_OK: it will run, or be dropped when the app stops first; CEREUS_E_NOT_FOUND: no such service;
- *         CEREUS_E_FULL; CEREUS_E_NOMEM
+ *         CEREUS_E_FULL: too much is on its way to that loop; CEREUS_E_NOMEM
  * Thread: any.
  */
 CEREUS_API cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user);

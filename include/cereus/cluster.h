@@ -22,7 +22,8 @@ typedef struct cereus_server {
 /** The value of @p key in a server's metadata, in the ctx's memory; NULL: it has none. */
 CEREUS_API const char *cereus_server_metadata(cereus_ctx *ctx, const cereus_server *server, const char *key);
 
-/** Add to what this server tells of itself; texts are copied, the same key replaces. @return CEREUS_OK; CEREUS_E_STATE: the
+/** Add to what this server tells of itself; texts are copied, the same key replaces. With more than 60000 bytes of it the
+ * start fails. @return CEREUS_OK; CEREUS_E_STATE: the
  * app runs already; CEREUS_E_NOMEM. Thread: setup. */
 CEREUS_API cereus_status cereus_app_set_metadata(cereus_app *app, const char *key, const char *value);
 
@@ -35,7 +36,7 @@ CEREUS_API size_t cereus_servers_by_type(cereus_ctx *ctx, const char *type, cons
 
 /**
  * Pick the server that gets a client's message.
- * @param session  whose message it is
+ * @param session  whose message it is; may be asked for its id, uid and address only
  * @param route    the full route; not NUL-terminated
  * @param servers  those of the type, at least one
  * @param ret_pick set to the index of one of them

@@ -3,8 +3,10 @@
  * waits its loop serves others. State of the game may therefore change across every call below that says "may yield".
  *
  * A ctx belongs to one call and is used by the code of that call only; it must not be kept, nor handed to another thread.
- * Thread: fiber, everything here. A crash in game code (a wild pointer, abort()) ends
- * the process as in any C program: there is no exception to catch. What fails in an orderly way answers with an error.
+ * Thread: fiber, everything here.
+ *
+ * A crash in game code (a wild pointer, abort()) ends the process as in any C program: there is no exception to catch. What
+ * fails in an orderly way answers with an error.
  */
 #ifndef CEREUS_CONTEXT_H
 #define CEREUS_CONTEXT_H
@@ -20,7 +22,8 @@ extern "C" {
 
 /** The app. Never NULL. */
 CEREUS_API cereus_app *cereus_ctx_app(cereus_ctx *ctx);
-/** The session whose message or event this is; NULL in tasks. Good as long as the ctx. */
+/** The session whose message or event this is; NULL where there is none: in tasks, timers, modules and remotes. Good as long
+ * as the ctx. */
 CEREUS_API cereus_session *cereus_ctx_session(cereus_ctx *ctx);
 /** The full route, "connector.room.join"; in callbacks and tasks a name for logs. Never NULL; good as long as the ctx.
  */

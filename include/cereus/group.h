@@ -6,8 +6,9 @@
  *
  * With `cereus.groups: etcd` all servers share the groups, Pitaya's among them. Then every call **may yield**, and may fail
  * with PIT-500 and the words of the etcd client when etcd does not answer within `pitaya.groups.etcd.transactiontimeout`; a
- * name with "/uids/" is refused (CEREUS_E_INVALID); times to live are whole seconds; the members of a group that is not there
- * count 0; "member already exists in group" and "member not found in the group" also stand for a group that just went.
+ * name with "/uids/" is refused (CEREUS_E_INVALID); a time to live is a lease of whole seconds, after which etcd deletes the
+ * group; the members of a group that is not there count 0; "member already exists in group" and "member not found in the
+ * group" also stand for a group that just went.
  */
 #ifndef CEREUS_GROUP_H
 #define CEREUS_GROUP_H
@@ -20,10 +21,11 @@ extern "C" {
 
 /** @return CEREUS_OK; CEREUS_E_EXISTS: "group already exists"; CEREUS_E_INVALID: no name; CEREUS_E_NOMEM */
 CEREUS_API cereus_status cereus_group_create(cereus_ctx *ctx, const char *group);
-/** A group that expires at the first tick (`pitaya.groups.memory.tickduration`) after @p ttl_ms since it was made or
- * renewed. Returns as cereus_group_create(). */
+/** A group that expires @p ttl_ms after it was made or renewed: in memory at the first tick
+ * (`pitaya.groups.memory.tickduration`) behind that. Returns as cereus_group_create(). */
 CEREUS_API cereus_status cereus_group_create_ttl(cereus_ctx *ctx, const char *group, uint64_t ttl_ms);
-/** @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_STATE: "memory group TTL not found" */
+/** @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_STATE: it has none, "memory group TTL not
+ * found" or "etcd lease not found in group" */
 CEREUS_API cereus_status cereus_group_renew_ttl(cereus_ctx *ctx, const char *group);
 /** @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found" */
 CEREUS_API cereus_status cereus_group_delete(cereus_ctx *ctx, const char *group);
@@ -45,7 +47,7 @@ CEREUS_API cereus_status cereus_group_count(cereus_ctx *ctx, const char *group, 
 
 /**
  * Push to all members: serialised, compressed and framed once for those of this server, shared by all receivers; in a
- * cluster one message, with all the others in it, goes to each other frontend.
+ * cluster the others are reached by one message to each frontend of the type (`local`), or one for each member (NATS).
  * @param frontend_type  the type of server the members are connected to; NULL or "": this one, which must be a frontend then
  * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "group not found"; CEREUS_E_FAILED: some members could not be sent to ("failed
  * to push message to users, check array with failed uids"; the others got it). Alone, those without a session here are

@@ -58,13 +58,16 @@ typedef struct cereus_method {
 /* clang-format on */
 #endif
 
+/** Where a service's code runs. What another server sends has no session here: for it "the session's loop" is the loop where
+ * it came in, over NATS the first. */
 typedef enum cereus_home {
     CEREUS_HOME_ONE,     /* one loop runs all of the service: its state needs no lock. The default */
     CEREUS_HOME_SESSION, /* on the session's own loop: for services whose state is the session's or none. The fastest */
     CEREUS_HOME_KEY, /* on the loop that `key` picks (a room's id): all cores, and each room still single-threaded */
 } cereus_home;
 
-/** Picks the home of one message. Same number, same loop. Thread: the session's loop; must not yield. */
+/** Picks the home of one message. Same number, same loop. @p session may be asked for its id, uid and address; for remotes it
+ * stands for nobody. Thread: the session's loop; must not yield. */
 typedef uint64_t cereus_key_fn(cereus_session *session, const char *method, cereus_slice body, void *user);
 
 typedef struct cereus_service_options {

@@ -23,7 +23,9 @@ CEREUS_API cereus_status cereus_app_after_remote(cereus_app *app, cereus_after_f
 
 typedef struct cereus_rpc_options {
     const char *server_id; /* NULL: any server of the route's type */
-    uint64_t timeout_ms;   /* 0: pitaya.cluster.rpc.client.nats.requesttimeout, or what is left of the ctx's deadline */
+    /** 0: what is left of the ctx's deadline; without one the propagated `reqTimeout` ("9s"), which also comes with a call;
+     * else `pitaya.cluster.rpc.client.nats.requesttimeout`. */
+    uint64_t timeout_ms;
 } cereus_rpc_options;
 
 /**
@@ -33,9 +35,12 @@ typedef struct cereus_rpc_options {
  * @param ret_reply  set on CEREUS_OK when reply_type is given; in the ctx's memory
  * @param options    NULL: the defaults
  * @return CEREUS_OK; CEREUS_E_FAILED: the remote's error, its code, message and metadata kept in the ctx, so it can be
- *         returned as it is; CEREUS_E_TIMEOUT: PIT-408; CEREUS_E_UNAVAILABLE: no server of that type, or it cannot be
- *         reached; CEREUS_E_INVALID: the route, or a call that could be made here; CEREUS_E_NOT_FOUND: "server not found";
- *         CEREUS_E_UNSUPPORTED: "RPC server is not running", alone; CEREUS_E_TOO_LONG; CEREUS_E_CANCELLED; CEREUS_E_NOMEM.
+ *         returned as it is; over NATS also PIT-000 "nats: no responders available for request", when the server has just
+ *         gone; CEREUS_E_TIMEOUT: PIT-408; CEREUS_E_UNAVAILABLE: no server of that type, or it cannot be reached;
+ *         CEREUS_E_INVALID: the route, a call that could be made here, or an argument that cannot be encoded;
+ *         CEREUS_E_NOT_FOUND: "server not found"; CEREUS_E_UNSUPPORTED: "RPC server is not running", alone;
+ *         CEREUS_E_FULL: too many calls are out, or too much waits to be sent; CEREUS_E_TOO_LONG; CEREUS_E_MALFORMED: the
+ *         answer makes no sense, or is no @p reply_type; CEREUS_E_CANCELLED: the app stops; CEREUS_E_NOMEM.
  *         The error is kept in the ctx. May yield.
  */
 CEREUS_API cereus_status cereus_rpc(cereus_ctx *ctx, const char *route, const struct ProtobufCMessage *in,
@@ -51,13 +56,14 @@ typedef struct cereus_rpc_call {
     cereus_slice in;
     cereus_rpc_options options;
     /* set by cereus_rpc_all() */
-    cereus_status status;               /* as cereus_rpc() returns; the errors' texts are not kept but in error */
+    cereus_status status;               /* as cereus_rpc() returns */
     cereus_slice reply;                 /* in the ctx's memory */
-    const char *error_code, *error_msg; /* NULL: it did not fail */
+    const char *error_code, *error_msg; /* in the ctx's memory; NULL: it did not fail */
 } cereus_rpc_call;
 
 /** Make all calls at once and wait for all replies. @return CEREUS_OK: all came; CEREUS_E_FAILED: some did not, see each
- * call's status; CEREUS_E_CANCELLED. May yield. */
+ * call's status, and the ctx keeps the last of their errors, with its metadata; CEREUS_E_UNSUPPORTED: alone;
+ * CEREUS_E_NOMEM. May yield. */
 CEREUS_API cereus_status cereus_rpc_all(cereus_ctx *ctx, cereus_rpc_call *calls, size_t count);
 
 /* -- the propagated context: values that travel with every call made from this ctx, and with those made from there -- */

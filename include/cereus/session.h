@@ -2,7 +2,9 @@
  * works on every loop: where the session lives elsewhere, the call goes there and back while the fiber waits. To reach
  * a session later keep its id; a session that has ended answers CEREUS_E_GONE.
  *
- * Pushes, replies, kicks and closes of one session leave in the order in which they were made.
+ * What a session's own server sends it (pushes, replies, kicks, the close) leaves in the order in which it was made. Between
+ * servers a push and the answer to a message go different ways: a backend's push may arrive after the answer that was made
+ * behind it, and those of two servers, or of two loops of one, in any order. What must come in order goes into the answer.
  */
 #ifndef CEREUS_SESSION_H
 #define CEREUS_SESSION_H
@@ -13,7 +15,7 @@
 extern "C" {
 #endif
 
-/** The id, to keep and to use from other threads. Never 0. */
+/** The id, to keep and to use from other threads. 0 for a session of another server, else never. */
 CEREUS_API cereus_session_id cereus_session_get_id(const cereus_session *session);
 /** A handle for @p id in this ctx; NULL: out of memory. A stale id is noticed by the calls made with it. */
 CEREUS_API cereus_session *cereus_session_from_id(cereus_ctx *ctx, cereus_session_id id);
@@ -27,7 +29,8 @@ CEREUS_API const char *cereus_session_uid(const cereus_session *session);
  * did; bind, push and kick travel there, changes of the data only with cereus_session_push_to_front(), and callbacks, close
  * and the handshake are the frontend's own. */
 CEREUS_API bool cereus_session_is_remote(const cereus_session *session);
-/** "ip:port" or "[ip]:port" of the client. Good as long as the handle. */
+/** "ip:port" or "[ip]:port" of the client, "local" where it has no such address; "" for a session of another server. Good as
+ * long as the handle. */
 CEREUS_API const char *cereus_session_remote_addr(const cereus_session *session);
 
 /**
@@ -35,9 +38,11 @@ CEREUS_API const char *cereus_session_remote_addr(const cereus_session *session)
  * session of this server that holds the uid is closed; in a cluster with `pitaya.session.unique` it is kicked, on other
  * frontends of the type too. A failing callback takes the uid back completely.
  * @return CEREUS_OK; CEREUS_E_FAILED: a callback's error, kept in the ctx; CEREUS_E_BOUND: it has a uid; CEREUS_E_INVALID:
- *         "illegal uid" (empty, or over 255 bytes); CEREUS_E_GONE: it has ended; CEREUS_E_FULL: too much is on its way to the
- *         session's loop, or no fiber is left there; CEREUS_E_CANCELLED: the app stops; CEREUS_E_NOMEM; for a remote session
- *         also what cereus_rpc() returns
+ *         "illegal uid" (empty, or over 255 bytes; in a cluster also one that is not UTF-8, and over NATS one with white
+ *         space, with an empty part between dots, or with a part that is `*` or `>`); CEREUS_E_GONE: it has ended;
+ *         CEREUS_E_FULL: too much is on its way to the session's loop, or no fiber is left there; CEREUS_E_CANCELLED: the
+ *         app stops; CEREUS_E_NOMEM; for a session of another server also what cereus_rpc() returns, CEREUS_E_NOT_FOUND
+ *         when that has left ("can't find any server with the provided ID")
  * May yield.
  */
 CEREUS_API cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *session, const char *uid);
@@ -47,16 +52,19 @@ CEREUS_API cereus_status cereus_session_bind(cereus_ctx *ctx, cereus_session *se
  * @param route  free text of at most 255 bytes
  * @return CEREUS_OK: queued, or sent to the session's loop, which drops it when the session has ended; CEREUS_E_GONE;
  * CEREUS_E_TOO_LONG: route, or more than a packet holds; CEREUS_E_INVALID: the value is NULL or cannot be serialised;
- * CEREUS_E_FULL: the policy dropped it, or too much is on its way to that loop; CEREUS_E_NOMEM
+ * CEREUS_E_FULL: the policy dropped it, or too much is on its way to that loop; CEREUS_E_NOMEM. For a session of another
+ * server CEREUS_OK: sent, and nobody tells whether it arrived; else CEREUS_E_NOT_BOUND: only users with a uid can be reached
+ * there; CEREUS_E_NOT_FOUND: that server has left; CEREUS_E_UNAVAILABLE: NATS is away; CEREUS_E_FULL; CEREUS_E_TOO_LONG
  */
 CEREUS_API cereus_status cereus_session_push(cereus_ctx *ctx, cereus_session *session, const char *route,
                                              cereus_value value);
 
 /** Tell the client that it is kicked and close, after what was queued before. @return CEREUS_OK; CEREUS_E_GONE: it has
- * ended; CEREUS_E_FULL: too much is on its way to the session's loop; for a remote session also what cereus_rpc() returns.
- * May yield. */
+ * ended; CEREUS_E_FULL: too much is on its way to the session's loop; for a session of another server CEREUS_E_NOT_BOUND,
+ * CEREUS_E_NOT_FOUND as cereus_session_push(), and what cereus_rpc() returns. May yield. */
 CEREUS_API cereus_status cereus_session_kick(cereus_ctx *ctx, cereus_session *session);
-/** Close without a word, after what was queued before. @return as kick; CEREUS_E_UNSUPPORTED: a remote session. May yield. */
+/** Close without a word, after what was queued before. @return CEREUS_OK; CEREUS_E_GONE, CEREUS_E_FULL as kick;
+ * CEREUS_E_UNSUPPORTED: a session of another server. May yield. */
 CEREUS_API cereus_status cereus_session_close(cereus_ctx *ctx, cereus_session *session);
 
 /** Called once when the session has ended, whatever ended it; the session can no longer be found then, but its uid and
@@ -64,7 +72,7 @@ CEREUS_API cereus_status cereus_session_close(cereus_ctx *ctx, cereus_session *s
 typedef void cereus_session_close_fn(cereus_ctx *ctx, void *user);
 /** Add a close callback of this one session; they run in the order added, before the app's.
  * @return CEREUS_OK; else @p fn will not be called: CEREUS_E_GONE: it has ended; CEREUS_E_FULL: too much is on its way to
- * the session's loop; CEREUS_E_NOMEM. May yield. */
+ * the session's loop; CEREUS_E_UNSUPPORTED: a session of another server; CEREUS_E_NOMEM. May yield. */
 CEREUS_API cereus_status cereus_session_on_close(cereus_ctx *ctx, cereus_session *session, cereus_session_close_fn *fn,
                                                  void *user);
 
@@ -90,18 +98,20 @@ CEREUS_API struct json_t *cereus_session_data(cereus_ctx *ctx, cereus_session *s
 CEREUS_API cereus_status cereus_session_set_data(cereus_ctx *ctx, cereus_session *session, struct json_t *object);
 
 /** On a backend: replace the data of the frontend's session by those of this handle. @return CEREUS_OK;
- * CEREUS_E_UNSUPPORTED: "frontend session can't push to front"; CEREUS_E_FAILED: what the frontend says; CEREUS_E_TIMEOUT,
- * CEREUS_E_UNAVAILABLE. May yield. */
+ * CEREUS_E_UNSUPPORTED: "frontend session can't push to front"; CEREUS_E_FAILED: what the frontend says;
+ * CEREUS_E_NOT_FOUND: it has left; and what cereus_rpc() returns. May yield. */
 CEREUS_API cereus_status cereus_session_push_to_front(cereus_ctx *ctx, cereus_session *session);
 
-/** What the client sent in its handshake, as {"sys":{...},"user":{...}}, owned by the ctx; NULL: gone. May yield. */
+/** What the client sent in its handshake, as {"sys":{...},"user":{...}}, owned by the ctx; NULL: gone, or a session of
+ * another server. May yield. */
 CEREUS_API struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_session *session);
 
 /* -- by uid, from anywhere -- */
 
 /**
- * Push to users, wherever they are connected. The value is serialised and framed once. Does not wait for the sessions: what
- * another loop or server drops is not reported.
+ * Push to users, wherever they are connected. The value is serialised once, and framed once for all of this server; to others
+ * goes one message to each frontend of the type (`local`) or for each user (NATS). Does not wait for the sessions: what another
+ * loop or server drops is not reported, nor who is nowhere in a cluster.
  * @param uids           borrowed until the call returns
  * @param frontend_type  the type of server they are connected to; NULL or "": this server's. Alone, users of another type
  *                       cannot be reached; a backend must name one
