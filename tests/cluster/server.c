@@ -1,14 +1,18 @@
-/* tests/cluster/server.c: a server of a cluster, for test_faults.py to kill, to freeze and to restart.
+/* tests/cluster/server.c: a server of a cluster, for the tests of this folder to kill, to freeze, to cut off and to restart.
  *
  *     server TYPE ID DIRECTORY [KEY=VALUE...]      a TYPE that begins with "front" makes it a frontend, on a free TCP port
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cereus/cereus.h>
 #include <cereus/cluster.h>
+
+static int journal; /* DIRECTORY/journal, of all servers of a test */
 
 static cereus_status who(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
@@ -31,6 +35,16 @@ static cereus_status slow(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     return cereus_sleep(ctx, strtoull((const char *)in.data, NULL, 10));
 }
 
+/** Acknowledged when it is written down. */
+static cereus_status note(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *line = cereus_ctx_printf(ctx, "%.*s\n", (int)in.len, (const char *)in.data);
+    if (!line || write(journal, line, in.len + 1) != (ssize_t)in.len + 1)
+        return cereus_fail(ctx, "TEST-500", "not written");
+    *out = in;
+    return CEREUS_OK;
+}
+
 static cereus_status bind_to(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
     *out = in;
@@ -49,6 +63,16 @@ static cereus_status tell(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     return cereus_push_to_users(ctx, "onTell", cereus_text("hello"), uids, count, "front", NULL, NULL);
 }
 
+/** "UID TEXT": a push with the text, and the text back. */
+static cereus_status say(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    char *uid = cereus_ctx_strdup(ctx, in), *text = strchr(uid, ' ');
+    const char *uids[] = {uid};
+    *text++ = '\0';
+    *out = in;
+    return cereus_push_to_users(ctx, "onSay", cereus_text(text), uids, 1, "front", NULL, NULL);
+}
+
 /** How many servers of a type there are. */
 static cereus_status members(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
@@ -58,14 +82,30 @@ static cereus_status members(cereus_ctx *ctx, cereus_slice in, cereus_slice *out
     return CEREUS_OK;
 }
 
-static const cereus_method methods[] = {CEREUS_RAW_REQUEST("who", who),   CEREUS_RAW_REQUEST("echo", echo),
-                                        CEREUS_RAW_REQUEST("slow", slow), CEREUS_RAW_REQUEST("bind", bind_to),
-                                        CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("members", members)};
+static cereus_status counter(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    uint64_t value = cereus_app_counter(cereus_ctx_app(ctx), (const char *)in.data);
+    *out = cereus_slice_str(cereus_ctx_printf(ctx, "%llu", (unsigned long long)value));
+    return CEREUS_OK;
+}
+
+static cereus_status ready(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    (void)in;
+    *out = cereus_slice_str(cereus_app_is_ready(cereus_ctx_app(ctx)) ? "yes" : "no");
+    return CEREUS_OK;
+}
+
+static const cereus_method methods[] = {
+    CEREUS_RAW_REQUEST("who", who),         CEREUS_RAW_REQUEST("echo", echo),       CEREUS_RAW_REQUEST("slow", slow),
+    CEREUS_RAW_REQUEST("note", note),       CEREUS_RAW_REQUEST("bind", bind_to),    CEREUS_RAW_REQUEST("tell", tell),
+    CEREUS_RAW_REQUEST("members", members), CEREUS_RAW_REQUEST("counter", counter), CEREUS_RAW_REQUEST("ready", ready),
+    CEREUS_RAW_REQUEST("say", say),
+};
 
 static cereus_status start(cereus_app *app, char **argv, bool frontend, cereus_error *err)
 {
     CEREUS_TRY(cereus_config_set(cereus_app_config(app), "cereus.id", argv[2], err));
-    CEREUS_TRY(cereus_config_set(cereus_app_config(app), "cereus.cluster.dir", argv[3], err));
     for (char **arg = argv + 4; *arg; arg++) {
         char *value = strchr(*arg, '=');
         *value++ = '\0';
@@ -81,14 +121,18 @@ int main(int argc, char **argv)
 {
     if (argc < 4)
         return 2;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/journal", argv[3]);
+    journal = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     sigset_t ends;
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
     bool frontend = strncmp(argv[1], "front", 5) == 0;
     cereus_app *app = cereus_app_new(&(cereus_app_options){.type = argv[1], .frontend = frontend, .cluster = true});
     cereus_error err = {0};
-    if (!app || start(app, argv, frontend, &err)) {
+    if (!app || journal < 0 || start(app, argv, frontend, &err)) {
         fprintf(stderr, "server: %s\n", err.msg);
         cereus_app_free(app);
         return 1;
@@ -100,5 +144,6 @@ int main(int argc, char **argv)
     fflush(stdout);
     cereus_app_wait(app, true);
     cereus_app_free(app);
+    close(journal);
     return 0;
 }
