@@ -283,12 +283,13 @@ static void remotes_are_called_and_their_errors_come_back(void **state)
 
 static void any_frontend_leads_to_the_documentation_of_any_type(void **state)
 {
-    cereus_test_app *back = member("room", "room-1", false), *front = start_connector("gate-1");
+    cereus_test_app *back = member("room", "room-1", false);
     cereus_app *app = cereus_test_get_app(back);
     cereus_error err = {0};
     assert_int_equal(cereus_app_register_docs(app, "docs", &err), CEREUS_OK);
     assert_int_equal(cereus_app_register_remote(app, "math", math, CEREUS_COUNT(math), NULL, &err), CEREUS_OK);
     cereus_test_start(back);
+    cereus_test_app *front = start_connector("gate-1"); /* knows the room from its start on */
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     const char *doc = cereus_test_call(c, "room.docs.docs", "");
     assert_non_null(strstr(doc, "room.docs.protos"));
@@ -307,10 +308,11 @@ static void any_frontend_leads_to_the_documentation_of_any_type(void **state)
 
 static void servers_ask_one_another_for_their_documentation(void **state)
 {
-    cereus_test_app *back = member("room", "room-1", false), *front = start_connector("gate-1");
+    cereus_test_app *back = member("room", "room-1", false);
     cereus_error err = {0};
     assert_int_equal(cereus_app_register_docs_remote(cereus_test_get_app(back), "docs", &err), CEREUS_OK);
     cereus_test_start(back);
+    cereus_test_app *front = start_connector("gate-1");
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     /* the bytes that Pitaya sends, cases docs-remote and docs-remote-types */
     const char *doc = cereus_test_call(c, "connector.gate.calldocs", "");
