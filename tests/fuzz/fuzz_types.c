@@ -46,8 +46,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cereus_error err = {.status = CEREUS_OK};
     FUZZ_CHECK(types);
     cereus_status st = crs_types_add_plain(types, cereus_slice_of(file, len), &err);
-    if (!st)
+    if (!st) {
         st = crs_types_link(types, &err);
+        FUZZ_CHECK((crs_types_link(types, NULL) == CEREUS_OK) == (st == CEREUS_OK)); /* a failure may be tried again */
+    }
     FUZZ_CHECK(err.status == st && (st == CEREUS_OK || err.msg[0] != '\0'));
     size_t iter = 0, tried = 0;
     const ProtobufCMessageDescriptor *type;

@@ -9,6 +9,8 @@
 #include "base/arena.h"
 #include "serialize/serializer.h"
 
+#include "google/protobuf/descriptor.pb-c.h"
+
 #include "../unit/serialize/kitchen.pb-c.h"
 #include "../unit/serialize/kitchen2.pb-c.h"
 
@@ -192,14 +194,48 @@ static void types_of_several_files_work_together(void **state)
     crs_bytes_fini(&json);
 }
 
+static void types_that_cannot_be_may_be_linked_again_and_again(void **state)
+{
+    enum { FIELDS = 100 };
+    char field_name[] = "x", message_name[] = "Twice", file_name[] = "twice.proto";
+    Google__Protobuf__FieldDescriptorProto fields[FIELDS], *of_message[FIELDS];
+    for (int i = 0; i < FIELDS; i++) {
+        google__protobuf__field_descriptor_proto__init(of_message[i] = &fields[i]);
+        fields[i].name = field_name;
+        fields[i].has_number = fields[i].has_type = 1;
+        fields[i].number = i + 1;
+        fields[i].type = GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_INT32;
+    }
+    Google__Protobuf__DescriptorProto message = GOOGLE__PROTOBUF__DESCRIPTOR_PROTO__INIT, *messages[] = {&message};
+    message.name = message_name;
+    message.n_field = FIELDS;
+    message.field = of_message;
+    Google__Protobuf__FileDescriptorProto file = GOOGLE__PROTOBUF__FILE_DESCRIPTOR_PROTO__INIT;
+    file.name = file_name;
+    file.n_message_type = 1;
+    file.message_type = messages;
+    uint8_t bytes[4096];
+    assert_in_range(protobuf_c_message_get_packed_size(&file.base), 1, sizeof bytes);
+    cereus_error err = {0};
+    cereus_slice packed = cereus_slice_of(bytes, protobuf_c_message_pack(&file.base, bytes));
+    assert_int_equal(crs_types_add_plain(types, packed, &err), CEREUS_OK);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(crs_types_link(types, &err), CEREUS_E_MALFORMED);
+        assert_string_equal(err.msg, "descriptors: Twice has two fields called x");
+        assert_null(crs_types_find(types, "Twice"));
+    }
+}
+
 static void try_file(const uint8_t *bytes, size_t len)
 {
     uint8_t *copy = test_copy(bytes, len);
     cereus_error err = {0};
     crs_types *t = crs_types_new();
     cereus_status st = crs_types_add_plain(t, cereus_slice_of(copy, len), &err);
-    if (!st)
+    if (!st) {
         st = crs_types_link(t, &err);
+        assert_int_equal(crs_types_link(t, NULL), st); /* what failed may be tried again, and fails again */
+    }
     assert_true(st == CEREUS_OK || st == CEREUS_E_MALFORMED || st == CEREUS_E_TOO_LONG || st == CEREUS_E_NOMEM);
     assert_int_equal(err.status, st);
     crs_types_free(t);
@@ -410,6 +446,7 @@ int main(void)
         WITH_TYPES(types_from_descriptors_do_what_generated_ones_do),
         WITH_TYPES(types_of_several_files_work_together),
         WITH_TYPES(missing_imports_are_named_and_their_fields_left_out),
+        WITH_TYPES(types_that_cannot_be_may_be_linked_again_and_again),
         cmocka_unit_test(every_prefix_and_every_changed_byte_is_types_or_refused),
         WITH_TYPES(what_is_not_gzip_is_refused_and_a_bomb_is_not_unpacked),
         cmocka_unit_test(routes_come_in_order_with_the_one_for_descriptors),

@@ -377,6 +377,7 @@ static cereus_status link_message(crs_types *t, type *m, cereus_error *err)
     unsigned *cases = crs_arena_zalloc(&t->arena, p->n_oneof_decl * sizeof *cases);
     if (!fields || !cases)
         return no_memory(err);
+    m->m.n_fields = m->m.n_field_ranges = 0; /* of an attempt that failed */
     size_t size = sizeof(ProtobufCMessage);
     for (size_t i = 0; i < p->n_oneof_decl; i++)
         cases[i] = place(&size, sizeof(uint32_t));
