@@ -211,6 +211,7 @@ static void leave(crs_grpc_channel *ch)
 {
     if (--ch->depth || !ch->closed)
         return;
+    crs_deferred_cancel(&ch->flush); /* whoever ended a call while we closed has asked for it again */
     for (size_t i = 0; i < CRS_GRPC_METADATA_MAX; i++) {
         crs_free(ch->metadata[i].name);
         crs_free(ch->metadata[i].value);
@@ -1030,7 +1031,7 @@ static void on_flush(crs_deferred *deferred)
 /** No new calls on this connection; streams end soon, calls that are under way may take their time. */
 static void drain(crs_grpc_channel *ch, const char *why)
 {
-    if (ch->state != CHANNEL_READY)
+    if (ch->state != CHANNEL_READY || ch->closed)
         return;
     ch->state = CHANNEL_DRAINING;
     ch->fresh = true; /* the next is on its way */

@@ -738,6 +738,43 @@ static void the_channel_may_be_closed_and_a_call_cancelled_within_a_callback(voi
     }
 }
 
+static void turn_in_done(const crs_grpc_result *result, void *user)
+{
+    reply *r = user;
+    on_done(result, r);
+    if (closing->channel)
+        crs_grpc_channel_rotate(closing->channel, "of no use");
+    if (r->call)
+        r->call = crs_grpc_cancel(r->call);
+}
+
+static void what_callbacks_do_to_a_channel_that_closes_does_not_keep_it(void **state)
+{
+    world w;
+    reply first, second;
+    CrsEtcd__LeaseRevokeRequest request = some_request();
+    crs_grpc_ask ask = {.path = "/test.Test/Call", .request = &request.base, .wait = true};
+    closing = &w;
+    world_open(&w, serve_silence);
+    first = second = (reply){0};
+    assert_int_equal(crs_grpc_call_start(w.channel, &ask, turn_in_done, &first, NULL, &w.err), CEREUS_OK);
+    assert_int_equal(crs_grpc_call_start(w.channel, &ask, on_done, &second, &first.call, &w.err), CEREUS_OK);
+    TEST_UNTIL(&w.t, w.ready);
+    crs_loop_turn(w.t.loop);
+    crs_grpc_channel_close(w.channel);
+    w.channel = NULL;
+    assert_int_equal(first.result.status, CEREUS_E_CANCELLED);
+    assert_false(second.done);
+    assert_int_equal(w.losses, 0); /* nothing is called after the end */
+    reply r;
+    const char *endpoints[] = {w.peer.endpoint};
+    crs_grpc_options opt = {.name = "tester", .endpoints = endpoints, .endpoint_count = 1};
+    assert_int_equal(crs_grpc_channel_open(w.t.loop, &opt, &w.channel, &w.err), CEREUS_OK);
+    r = call_for(&w, 50); /* turns the loop, which finds nothing of the first channel */
+    assert_int_equal(r.result.status, CEREUS_E_TIMEOUT);
+    world_close(&w);
+}
+
 /* ---- hostile peers: whatever they send, calls end and the channel tries again ---- */
 
 static void serve_garbage(peer *p)
@@ -977,4 +1014,5 @@ TEST_MAIN(cmocka_unit_test(a_call_brings_its_answer), cmocka_unit_test(the_reque
           cmocka_unit_test(a_stream_carries_messages_both_ways_until_both_have_ended),
           cmocka_unit_test(what_waits_on_a_stream_is_bounded), cmocka_unit_test(a_stream_that_the_peer_ends_is_over),
           cmocka_unit_test(the_channel_may_be_closed_and_a_call_cancelled_within_a_callback),
+          cmocka_unit_test(what_callbacks_do_to_a_channel_that_closes_does_not_keep_it),
           cmocka_unit_test(hostile_peers_get_nowhere), cmocka_unit_test(without_memory_calls_fail_and_nothing_is_lost))
