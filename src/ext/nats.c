@@ -39,6 +39,7 @@ struct crs_nats_sub {
     crs_nats *n;
     natsSubscription *sub; /* NULL: not yet */
     crs_nats_fn *fn;       /* of a busy one */
+    int64_t dropped;       /* messages of it that the library has, as far as they are counted */
     void *user;
     crs_nats_channel *channel; /* of a quiet one */
     char subject[];
@@ -75,12 +76,11 @@ struct crs_nats {
     atomic_uint_fast64_t dropped;
     pthread_mutex_t mu;
     pthread_cond_t changed;
-    int fd_next;         /* mu: to poll from now on; -1: none */
-    bool cut;            /* mu: what is polled has ended */
-    bool live;           /* mu: attached, and not cut since */
-    bool closed;         /* mu: the library's last callback has run */
-    size_t quiet_live;   /* mu: quiet subscriptions whose callbacks may still run */
-    int64_t lib_dropped; /* loop: what was counted of them */
+    int fd_next;       /* mu: to poll from now on; -1: none */
+    bool cut;          /* mu: what is polled has ended */
+    bool live;         /* mu: attached, and not cut since */
+    bool closed;       /* mu: the library's last callback has run */
+    size_t quiet_live; /* mu: quiet subscriptions whose callbacks may still run */
     bool closing;
     bool settled;
     bool all_mail_run;
@@ -118,7 +118,8 @@ static natsStatus hook_attach(void **user_data, void *loop, natsConnection *conn
     int old = n->fd_next;
     n->fd_next = copy;
     n->live = true;
-    n->conn = conn; /* the first time: before Connect() has returned it */
+    if (!n->conn)
+        n->conn = conn; /* Connect() has not returned it yet */
     pthread_mutex_unlock(&n->mu);
     if (old >= 0)
         close(old);
@@ -349,13 +350,13 @@ static void deliver_reply(crs_nats *n, natsMsg *m)
                         cereus_slice_of(LIB->natsMsg_GetData(m), (size_t)LIB->natsMsg_GetDataLength(m)));
 }
 
-static void count_slow(crs_nats *n, natsSubscription *sub)
+static void count_slow(crs_nats *n, crs_nats_sub *s)
 {
     int64_t dropped = 0;
     CRS_COUNT(&n->loop->counters, nats_slow_consumers);
-    if (LIB->natsSubscription_GetDropped(sub, &dropped) == NATS_OK && dropped > n->lib_dropped) {
-        CRS_COUNT_N(&n->loop->counters, nats_dropped, (uint64_t)(dropped - n->lib_dropped));
-        n->lib_dropped = dropped;
+    if (LIB->natsSubscription_GetDropped(s->sub, &dropped) == NATS_OK && dropped > s->dropped) {
+        CRS_COUNT_N(&n->loop->counters, nats_dropped, (uint64_t)(dropped - s->dropped));
+        s->dropped = dropped;
     }
     static crs_log_limiter limiter;
     crs_log_limited(n->loop->log, CEREUS_LOG_WARN, &limiter,
@@ -374,7 +375,7 @@ static void drain(crs_nats *n)
             natsMsg *m = NULL;
             natsStatus st = LIB->natsSubscription_NextMsg(&m, s->sub, 0);
             if (st == NATS_SLOW_CONSUMER) { /* said once, in place of a message */
-                count_slow(n, s->sub);
+                count_slow(n, s);
                 continue;
             }
             count--;
@@ -746,8 +747,7 @@ static natsStatus connect_with_patience(crs_nats *n)
     for (uint64_t tries = 0;; tries++) {
         natsConnection *conn = NULL;
         st = LIB->natsConnection_Connect(&conn, n->lib_opt);
-        if (st == NATS_OK)
-            n->conn = conn;
+        n->conn = conn; /* NULL: what a hook has seen is no more */
         if (st == NATS_OK || tries >= n->opt.tries)
             return st;
         if (tries == 0)
@@ -850,14 +850,13 @@ void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user)
     n->closing = true;
     n->on_closed = on_closed;
     n->on_closed_user = user;
-    bool connected = n->inbox_sub; /* else the library has closed it already, or never made it */
     n->settled = false;
-    if (connected)
+    if (n->inbox_sub) /* else nothing was published yet */
         flush_all(n);
     atomic_store(&n->up, false); /* from here on nothing is written: Close() would wait 500 ms for its way out */
     n->inbox_sub = crs_nats_unsubscribe(n->inbox_sub);
     crs_deferred_cancel(&n->flush);
-    if (connected) {
+    if (n->conn) {
         LIB->natsConnection_Close(n->conn); /* waits for an attempt to connect, if one is under way */
         crs_list *link;
         while ((link = crs_list_pop(&n->dying)))

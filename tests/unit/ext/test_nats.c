@@ -1,0 +1,149 @@
+/* tests/unit/ext/test_nats.c: our connection to a real NATS server, by itself. What it does for servers, and while NATS comes
+ * and goes, is in tests/unit/cluster/test_nats.c. */
+#include "nats.h"
+#include "real_loop.h"
+
+#include <dirent.h>
+
+#include "ext/nats.h"
+
+static test_nats nats;
+
+typedef struct world {
+    test_real_loop t;
+    crs_nats *n;
+    size_t got, echoes;
+    bool closed;
+} world;
+
+static void on_reply(void *user, uint64_t id, cereus_slice data)
+{
+    ((world *)user)->echoes++;
+}
+
+static void on_no_responders(void *user)
+{
+}
+
+static void on_closed(void *user)
+{
+    ((world *)user)->closed = true;
+}
+
+static void on_message(void *user, const crs_nats_message *message)
+{
+    ((world *)user)->got++;
+}
+
+static cereus_status connect_to(world *w, size_t pending_max, cereus_error *err)
+{
+    const char *const urls[] = {nats.url};
+    crs_nats_options opt = {.urls = urls,
+                            .url_count = 1,
+                            .name = "tester",
+                            .connect_timeout_ms = 30000,
+                            .reconnect_wait_ms = 20,
+                            .ping_interval_ms = 60000,
+                            .pings_max = 2,
+                            .pending_max = pending_max,
+                            .on_reply = on_reply,
+                            .on_no_responders = on_no_responders,
+                            .user = w};
+    return crs_nats_connect(w->t.loop, &opt, &w->n, err);
+}
+
+static void world_close(world *w)
+{
+    if (w->n) {
+        crs_nats_close(w->n, on_closed, w);
+        TEST_UNTIL(&w->t, w->closed);
+    }
+    crs_loop_turn(w->t.loop);
+    test_real_loop_close(&w->t);
+}
+
+static int start_nats(void **state)
+{
+    test_nats_open(&nats);
+    return 0;
+}
+
+static int end_nats(void **state)
+{
+    test_nats_kill(&nats);
+    return 0;
+}
+
+static void messages_that_busy_subscriptions_drop_are_counted_one_by_one(void **state)
+{
+    enum { MESSAGES = 500 };
+    world w = {0};
+    cereus_error err;
+    crs_nats_sub *subs[2];
+    test_real_loop_open(&w.t);
+    if (connect_to(&w, 1, &err))
+        fail_msg("%s", err.msg);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(crs_nats_subscribe(w.n, i ? "b" : "a", on_message, &w, &subs[i]), CEREUS_OK);
+    for (int i = 0; i < MESSAGES; i++)
+        assert_int_equal(crs_nats_publish(w.n, i % 2 ? "b" : "a", cereus_slice_str("x")), CEREUS_OK);
+    assert_int_equal(crs_nats_echo(w.n, 1), CEREUS_OK);
+    TEST_UNTIL(&w.t, w.echoes == 1); /* behind them all */
+    uint64_t dropped = crs_counter_read(&w.t.loop->counters, CRS_COUNTER_nats_dropped);
+    assert_true(dropped > 1); /* else this shows nothing */
+    assert_int_equal(w.got + dropped, MESSAGES);
+    for (int i = 0; i < 2; i++)
+        crs_nats_unsubscribe(subs[i]);
+    world_close(&w);
+}
+
+static size_t open_files(void)
+{
+    size_t count = 0;
+    DIR *fds = opendir("/proc/self/fd");
+    assert_non_null(fds);
+    while (readdir(fds))
+        count++;
+    closedir(fds);
+    return count;
+}
+
+static void without_memory_nothing_of_a_connection_stays(void **state)
+{
+    cereus_status st = CEREUS_E_NOMEM;
+    size_t files = open_files();
+    for (size_t n = 1; st && n < 50; n++) {
+        world w = {0};
+        cereus_error err = {0};
+        test_real_loop_open(&w.t);
+        crs_alloc_fail_at(n);
+        st = connect_to(&w, 100, &err);
+        crs_alloc_fail_at(0);
+        assert_int_equal(err.status, st);
+        world_close(&w);
+        assert_int_equal(open_files(), files); /* an open connection would go on calling what is freed */
+    }
+    assert_int_equal(st, CEREUS_OK);
+}
+
+static void a_server_that_is_not_there_is_tried_again_and_given_up(void **state)
+{
+    world w = {0};
+    cereus_error err = {0};
+    test_real_loop_open(&w.t);
+    test_nats_kill(&nats);
+    assert_int_equal(connect_to(&w, 100, &err), CEREUS_E_UNAVAILABLE);
+    assert_null(w.n);
+    world_close(&w);
+    assert_true(test_nats_run(&nats));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(messages_that_busy_subscriptions_drop_are_counted_one_by_one),
+        cmocka_unit_test(without_memory_nothing_of_a_connection_stays),
+        cmocka_unit_test(a_server_that_is_not_there_is_tried_again_and_given_up),
+    };
+    return cmocka_run_group_tests(tests, start_nats, end_nats);
+}
