@@ -3,18 +3,9 @@
 #ifndef TEST_ETCD_H
 #define TEST_ETCD_H
 
-#include "test.h"
+#include "process.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 typedef struct test_etcd {
     pid_t pid;
@@ -26,38 +17,13 @@ typedef struct test_etcd {
     char cluster[200];  /* all members; empty: this one alone */
 } test_etcd;
 
-/** A port that is free at this moment. */
-static inline uint16_t test_free_port(void)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof in;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof in), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-    close(fd);
-    return ntohs(in.sin_port);
-}
-
-static inline int test_connect(uint16_t port)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    if (connect(fd, (struct sockaddr *)&in, sizeof in) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 static inline void test_etcd_exec(const test_etcd *e)
 {
-    char client[64], peer[64], cluster[80], log[80];
+    char client[64], peer[64], cluster[80];
     snprintf(client, sizeof client, "%s://127.0.0.1:%u", e->tls[0] ? "https" : "http", e->port);
     snprintf(peer, sizeof peer, "http://127.0.0.1:%u", e->peer_port);
     snprintf(cluster, sizeof cluster, "t=%s", peer);
     const char *name = e->name[0] ? e->name : "t", *members = e->cluster[0] ? e->cluster : cluster;
-    snprintf(log, sizeof log, "%s/log", e->dir);
     const char *args[40] = {"etcd",  "--name",
                             name,    "--data-dir",
                             e->dir,  "--listen-client-urls",
@@ -78,10 +44,6 @@ static inline void test_etcd_exec(const test_etcd *e)
                              "--key-file",        e->tls[2], "--client-cert-auth"};
         memcpy(args + n, tls, sizeof tls);
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dup2(fd, 1);
-    dup2(fd, 2);
     execvp("etcd", (char *const *)args);
     _exit(127);
 }
@@ -89,26 +51,12 @@ static inline void test_etcd_exec(const test_etcd *e)
 /** Start it (again), and wait until it listens. false: it ended, most likely because a port was taken meanwhile. */
 static inline bool test_etcd_run(test_etcd *e)
 {
-    pid_t parent = getpid();
-    e->pid = fork();
-    assert_true(e->pid >= 0);
-    if (e->pid == 0) {
-        if (getppid() != parent)
-            _exit(1);
+    char log[80];
+    snprintf(log, sizeof log, "%s/log", e->dir);
+    e->pid = test_fork_tied(log);
+    if (e->pid == 0)
         test_etcd_exec(e);
-    }
-    for (;;) {
-        int fd = test_connect(e->port);
-        if (fd >= 0) {
-            close(fd);
-            return true;
-        }
-        if (waitpid(e->pid, NULL, WNOHANG) == e->pid) {
-            e->pid = 0;
-            return false;
-        }
-        usleep(10000); /* it tells nobody when it listens */
-    }
+    return test_await_port(&e->pid, e->port);
 }
 
 static inline void test_etcd_kill(test_etcd *e)

@@ -2,7 +2,7 @@
 #ifndef TEST_NATS_H
 #define TEST_NATS_H
 
-#include "etcd.h" /* its free ports */
+#include "process.h"
 
 typedef struct test_nats {
     pid_t pid;
@@ -15,36 +15,14 @@ typedef struct test_nats {
 static inline bool test_nats_run(test_nats *n)
 {
     char port[8];
-    pid_t parent = getpid();
     snprintf(port, sizeof port, "%u", n->port);
-    n->pid = fork();
-    assert_true(n->pid >= 0);
+    n->pid = test_fork_tied("/dev/null");
     if (n->pid == 0) {
-        sigset_t none;
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
-            _exit(1);
-        int fd = open("/dev/null", O_WRONLY);
-        dup2(fd, 1);
-        dup2(fd, 2);
         execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", port, n->config ? "-c" : (char *)NULL, n->config,
                (char *)NULL);
         _exit(127);
     }
-    for (;;) {
-        int fd = test_connect(n->port);
-        if (fd >= 0) {
-            close(fd);
-            return true;
-        }
-        if (waitpid(n->pid, NULL, WNOHANG) == n->pid) {
-            n->pid = 0;
-            return false;
-        }
-        usleep(10000); /* it tells nobody when it listens */
-    }
+    return test_await_port(&n->pid, n->port);
 }
 
 static inline void test_nats_signal(const test_nats *n, int signal)

@@ -7,6 +7,20 @@
 
 #include <jansson.h>
 
+/** cluster/@p name.json, for json_decref(). */
+static inline json_t *vectors_cluster(const char *name)
+{
+    const char *dir = getenv("TEST_VECTORS");
+    assert_non_null(dir);
+    char path[1000];
+    json_error_t error;
+    snprintf(path, sizeof path, "%s/cluster/%s.json", dir, name);
+    json_t *file = json_load_file(path, JSON_ALLOW_NUL, &error);
+    if (!file)
+        fail_msg("%s: %s", path, error.text);
+    return file;
+}
+
 /** The array named @p array of client/@p name, and the file it lives in, for json_decref(). */
 static inline json_t *vectors_load(const char *name, const char *array, json_t **ret_file)
 {

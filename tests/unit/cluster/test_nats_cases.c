@@ -11,6 +11,8 @@
 
 #include "cluster/protocol.h"
 
+enum { PAYLOAD_MAX = 20000 };
+
 static char dir[64];
 static test_nats nats;
 
@@ -18,7 +20,7 @@ static test_nats nats;
 
 typedef struct message {
     char subject[300];
-    uint8_t payload[20000];
+    uint8_t payload[PAYLOAD_MAX];
     size_t len;
 } message;
 
@@ -92,17 +94,6 @@ static void raw_find(raw_client *r, const char *prefix, message *ret)
 
 /* ---- recordings ---- */
 
-static json_t *load(const char *name)
-{
-    char path[600];
-    json_error_t err;
-    snprintf(path, sizeof path, "%s/cluster/%s.json", getenv("TEST_VECTORS"), name);
-    json_t *file = json_load_file(path, JSON_ALLOW_NUL, &err);
-    if (!file)
-        fail_msg("%s: %s", path, err.text);
-    return file;
-}
-
 /** The @p nth publish to a subject that begins with @p prefix. NULL: none. */
 static json_t *publish_of(json_t *file, const char *prefix, int nth)
 {
@@ -117,16 +108,13 @@ static json_t *publish_of(json_t *file, const char *prefix, int nth)
     return NULL;
 }
 
-static size_t bytes_of(const json_t *event, uint8_t *out)
+static size_t bytes_of(const json_t *event, uint8_t out[PAYLOAD_MAX])
 {
-    const char *hex = vector_text(event, "payload_hex");
-    size_t len = strlen(hex) / 2;
-    for (size_t i = 0; i < len; i++) {
-        unsigned byte;
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
-        out[i] = (uint8_t)byte;
-    }
-    return len;
+    vector_bytes bytes = vector_hex(vector_text(event, "payload_hex"));
+    assert_in_range(bytes.len, 0, PAYLOAD_MAX);
+    memcpy(out, bytes.data, bytes.len);
+    free(bytes.data);
+    return bytes.len;
 }
 
 /* ---- the servers ---- */
@@ -286,10 +274,10 @@ static void recorded_requests_are_answered_as_recorded(void **state)
     raw_client *raw = raw_open();
     raw_subscribe(raw, "answers.*");
     for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
-        uint8_t bytes[20000], want[20000];
+        uint8_t bytes[PAYLOAD_MAX], want[PAYLOAD_MAX];
         char reply[40];
         message got;
-        json_t *file = load(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
+        json_t *file = vectors_cluster(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
         assert_non_null(request);
         json_t *answer = publish_of(file, vector_text(request, "reply"), 0);
         assert_non_null(answer);
@@ -314,9 +302,9 @@ static void what_is_no_request_is_dropped(void **state)
     raw_client *raw = raw_open();
     raw_subscribe(raw, "answers.*");
     for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
-        uint8_t bytes[20000];
+        uint8_t bytes[PAYLOAD_MAX];
         char reply[40];
-        json_t *file = load(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
+        json_t *file = vectors_cluster(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
         snprintf(reply, sizeof reply, "answers.%s", names[i]);
         raw_publish(raw, vector_text(request, "subject"), reply, bytes, bytes_of(request, bytes));
         json_decref(file);
@@ -332,23 +320,23 @@ static void recorded_pushes_kicks_and_binds_reach_the_player(void **state)
 {
     cereus_test_app *front = start_server("connector", "fe-1", true);
     raw_client *raw = raw_open();
-    uint8_t bytes[20000];
+    uint8_t bytes[PAYLOAD_MAX];
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     cereus_test_call(c, "connector.room.bind", "alice");
     static const char *const silent[] = {"raw-push-other-uid", "raw-push-garbage", "raw-bindings-own",
                                          "raw-bindings-other-user"};
     for (size_t i = 0; i < CEREUS_COUNT(silent); i++) {
-        json_t *file = load(silent[i]), *event = publish_of(file, "pitaya/connector/", 0);
+        json_t *file = vectors_cluster(silent[i]), *event = publish_of(file, "pitaya/connector/", 0);
         raw_publish(raw, vector_text(event, "subject"), "", bytes, bytes_of(event, bytes));
         json_decref(file);
     }
-    json_t *file = load("push-to-users"), *event = publish_of(file, "pitaya/connector/user/alice/push", 0);
+    json_t *file = vectors_cluster("push-to-users"), *event = publish_of(file, "pitaya/connector/user/alice/push", 0);
     raw_publish(raw, vector_text(event, "subject"), "", bytes, bytes_of(event, bytes));
     cereus_test_expect_push(c, "onEvent", "hello");
     json_decref(file);
     static const char *const ends[] = {"raw-kick", "raw-bindings-kick"};
     for (size_t i = 0; i < CEREUS_COUNT(ends); i++) {
-        file = load(ends[i]);
+        file = vectors_cluster(ends[i]);
         event = publish_of(file, "pitaya/connector/", 0);
         raw_publish(raw, vector_text(event, "subject"), "", bytes, bytes_of(event, bytes));
         cereus_test_expect_kick(c);
@@ -365,7 +353,7 @@ static void recorded_pushes_kicks_and_binds_reach_the_player(void **state)
 /** Our request as Pitaya would have sent it: without our extension, with the recorded numbers and the recorded context. */
 static void expect_request(const char *name, const message *got, json_t *recorded)
 {
-    uint8_t want[20000];
+    uint8_t want[PAYLOAD_MAX];
     size_t want_len = bytes_of(recorded, want);
     crs_request ours, theirs;
     json_error_t err;
@@ -406,8 +394,8 @@ static void messages_of_players_travel_as_recorded(void **state)
     raw_subscribe(raw, "pitaya/servers/room/be-1");
     raw_subscribe(raw, "pitaya/connector/bindings");
     for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
-        json_t *file = load(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
-        uint8_t want[20000];
+        json_t *file = vectors_cluster(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
+        uint8_t want[PAYLOAD_MAX];
         crs_request theirs;
         assert_int_equal(crs_request_decode(cereus_slice_of(want, bytes_of(request, want)), &theirs), CEREUS_OK);
         cereus_test_request_bytes(c, "room.room.echo", theirs.body);
@@ -417,9 +405,9 @@ static void messages_of_players_travel_as_recorded(void **state)
         expect_request(names[i], &got, request);
         json_decref(file);
     }
-    json_t *file = load("sys-notify"), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
+    json_t *file = vectors_cluster("sys-notify"), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
     crs_request theirs;
-    uint8_t want[20000];
+    uint8_t want[PAYLOAD_MAX];
     assert_int_equal(crs_request_decode(cereus_slice_of(want, bytes_of(request, want)), &theirs), CEREUS_OK);
     cereus_test_notify_bytes(c, "room.room.note", theirs.body);
     cereus_test_settle(front);
@@ -427,7 +415,7 @@ static void messages_of_players_travel_as_recorded(void **state)
     expect_request("sys-notify", &got, request);
     json_decref(file);
 
-    file = load("bind-from-frontend");
+    file = vectors_cluster("bind-from-frontend");
     json_t *bind_event = publish_of(file, "pitaya/connector/bindings", 0);
     cereus_test_request(c, "connector.room.bind", "bob");
     cereus_test_settle(front);
@@ -447,7 +435,7 @@ static void pushes_and_kicks_travel_as_recorded(void **state)
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     raw_client *raw = raw_open();
     message got;
-    uint8_t want[20000];
+    uint8_t want[PAYLOAD_MAX];
     static const struct {
         const char *name, *route, *subjects[2];
     } rows[] = {{"push-to-users",
@@ -461,7 +449,7 @@ static void pushes_and_kicks_travel_as_recorded(void **state)
             raw_subscribe(raw, rows[i].subjects[k]);
     }
     for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
-        json_t *file = load(rows[i].name);
+        json_t *file = vectors_cluster(rows[i].name);
         cereus_test_call(c, rows[i].route, "");
         for (int k = 0; k < 2; k++) {
             json_t *event = publish_of(file, rows[i].subjects[k], 0);

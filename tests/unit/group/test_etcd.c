@@ -1,10 +1,10 @@
 /* tests/unit/group/test_etcd.c: groups in a real etcd: the recorded traffic of Pitaya's, one after another as it was recorded,
  * with the keys that each left; and what etcd's absence costs. */
 #include "../ext/etcd_world.h"
+#include "vectors.h"
 
 #include <cereus/cereus.h>
 #include <cereus/test.h>
-#include <jansson.h>
 
 typedef struct job {
     const char *operation; /* of the vector */
@@ -106,13 +106,11 @@ static void read_keys(world *w, crs_fiber *fiber)
 
 static void replay(world *w, cereus_test_app *t, const char *name)
 {
-    char path[500], wanted[2048] = "";
-    json_error_t jerr;
+    char file[80], wanted[2048] = "";
     size_t i, len = 0;
     json_t *event, *dump, *key, *result = NULL;
-    snprintf(path, sizeof path, "%s/cluster/group-%s.json", getenv("TEST_VECTORS"), name);
-    json_t *vector = json_load_file(path, 0, &jerr);
-    assert_non_null(vector);
+    snprintf(file, sizeof file, "group-%s", name);
+    json_t *vector = vectors_cluster(file);
     json_array_foreach(json_object_get(vector, "events"), i, event)
     {
         const char *op = json_string_value(json_object_get(event, "op"));

@@ -141,9 +141,15 @@ static void end(server *s)
     free(s);
 }
 
+/* the head of a loop that a script must not leave by itself, and that does not outlive a test which was killed */
+#define WHILE_TESTED "while kill -0 $TEST_PID 2>/dev/null;"
+
 /** Run @p script as the module "prog". */
 static void add(server *s, const char *script, cereus_binary_options opt)
 {
+    char pid[24];
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    setenv("TEST_PID", pid, 1);
     const char *args[] = {"-c", script, "prog", "two words"};
     opt.path = "/bin/sh";
     opt.args = args;
@@ -256,7 +262,7 @@ static void one_that_does_not_start_ends_the_start(void **state)
 
 static void it_is_asked_to_end_and_its_last_words_are_heard(void **state)
 {
-    server *s = serve_script("trap 'echo bye; exit 4' TERM; echo ready; while :; do sleep 0.02; done",
+    server *s = serve_script("trap 'echo bye; exit 4' TERM; echo ready; " WHILE_TESTED " do sleep 0.02; done",
                              (cereus_binary_options){.restart = CEREUS_RESTART_ALWAYS});
     await_line(s, "ready");
     stop(s);
@@ -271,8 +277,8 @@ static void it_is_asked_to_end_and_its_last_words_are_heard(void **state)
 
 static void one_that_will_not_is_killed(void **state)
 {
-    server *s =
-        serve_script("trap '' TERM; echo ready; while :; do sleep 0.02; done", (cereus_binary_options){.grace_ms = 50});
+    server *s = serve_script("trap '' TERM; echo ready; " WHILE_TESTED " do sleep 0.02; done",
+                             (cereus_binary_options){.grace_ms = 50});
     await_line(s, "ready");
     stop(s);
     assert_true(logged(s, "timeout waiting to binary module to die"));
@@ -283,8 +289,8 @@ static void one_that_will_not_is_killed(void **state)
 
 static void its_children_end_with_it(void **state)
 {
-    server *s = serve_script("sh -c 'trap \"\" TERM; echo \"grandchild $$\"; while :; do sleep 0.05; done' &"
-                             "trap 'exit 0' TERM; while :; do sleep 0.02; done",
+    server *s = serve_script("sh -c 'trap \"\" TERM; echo \"grandchild $$\"; " WHILE_TESTED " do sleep 0.05; done' &"
+                             "trap 'exit 0' TERM; " WHILE_TESTED " do sleep 0.02; done",
                              (cereus_binary_options){0});
     long pid = await_number(s, "grandchild ");
     stop(s);
@@ -295,7 +301,7 @@ static void its_children_end_with_it(void **state)
 
 static void who_leaves_the_group_does_not_hold_the_stop(void **state)
 {
-    server *s = serve_script("setsid sh -c 'echo \"runaway $$\"; exec sleep 1000' & wait", (cereus_binary_options){0});
+    server *s = serve_script("setsid sh -c 'echo \"runaway $$\"; exec sleep 60' & wait", (cereus_binary_options){0});
     long pid = await_number(s, "runaway ");
     stop(s); /* it keeps the pipes open */
     assert_int_equal(s->end_count, 1);
