@@ -1,7 +1,5 @@
 """The acceptor and wrapper examples: players on a Unix socket; a quota of bytes, and the rate limit behind it."""
 import os
-import re
-import signal
 import socket
 import subprocess
 import sys
@@ -23,22 +21,14 @@ class UnixConn(wire.Conn):
 class Acceptors(unittest.TestCase):
     def serve(self, which, url, *args):
         """Returns where it listens, without the scheme."""
-        self.server = subprocess.Popen([os.environ[which], '--listen', url, *args], stderr=subprocess.PIPE, text=True)
-        self.addCleanup(self.server.stderr.close)
-        self.addCleanup(self.server.wait)
+        self.server = wire.LoggedServer([os.environ[which], '--listen', url, *args])
         self.addCleanup(self.server.kill)
-        log, address = '', None
-        for line in self.server.stderr:
-            log += line
-            found = re.search(r'msg=listening address="?\w+://([^"\s]+)', line)
-            address = found.group(1) if found else address
-            if 'all modules started!' in line:
-                return address
-        self.fail(log)
+        address, = self.server.addresses.values()
+        return address
 
     def stop(self):
-        self.server.send_signal(signal.SIGTERM)
-        self.assertEqual(self.server.wait(BUSY_S), 0, self.server.stderr.read())
+        problem = self.server.stop(BUSY_S)
+        self.assertIsNone(problem, problem)
 
     def test_players_connect_through_a_unix_socket(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import unittest
 
@@ -14,35 +13,26 @@ from cereus_behaviour import BUSY_S, main  # noqa: E402
 
 class Modules(unittest.TestCase):
     def serve(self, *args):
-        self.server = subprocess.Popen(
-            [os.environ['MODULES_SERVER'], '--listen=tcp://127.0.0.1:0', '--session.drain.period=10ms', *args],
-            stderr=subprocess.PIPE, text=True)
-        self.addCleanup(self.end)
-        self.log = ''
-        address = self.await_line(r'address="?tcp://([0-9.:]+)').group(1)
-        if 'the bell hangs' not in self.log:
-            self.await_line('the bell hangs')
-        self.bell = int(re.search(r'the bell hangs, pid (\d+)', self.log).group(1))
-        return address
+        self.server = wire.LoggedServer(
+            [os.environ['MODULES_SERVER'], '--listen=tcp://127.0.0.1:0', '--session.drain.period=10ms', *args])
+        self.addCleanup(self.server.kill)
+        said = re.search(r'the bell hangs, pid (\d+)', self.server.errors()) or self.await_line(r'the bell hangs, pid (\d+)')
+        self.bell = int(said.group(1))
+        return self.server.addresses['tcp']
 
     def await_line(self, pattern):
-        for line in self.server.stderr:
-            self.log += line
-            found = re.search(pattern, line)
-            if found:
-                return found
-        self.fail('no line with %s:\n%s' % (pattern, self.log))
+        found = self.server.await_line(pattern)
+        self.assertTrue(found, 'no line with %s:\n%s' % (pattern, self.server.errors()))
+        return found
 
-    def end(self):
-        self.server.kill()
-        self.server.wait()
-        self.server.stderr.close()
+    def ask_to_end(self, number=signal.SIGTERM):
+        self.server.proc.send_signal(number)
 
     def expect_exit(self):
-        self.log += self.server.stderr.read()
-        self.assertEqual(self.server.wait(BUSY_S), 0, self.log)
-        self.assertIn('the bell is silent', self.log)
-        self.assertNotIn('the bell broke', self.log)
+        problem = self.server.wait(BUSY_S)
+        self.assertIsNone(problem, problem)
+        self.assertIn('the bell is silent', self.server.errors())
+        self.assertNotIn('the bell broke', self.server.errors())
         with self.assertRaises(ProcessLookupError):
             os.kill(self.bell, 0)
 
@@ -61,7 +51,7 @@ class Modules(unittest.TestCase):
         conn = self.login(self.serve('--session.drain.enabled=true'))
         self.assertEqual(self.ask(conn, 'match.start'), (False, {'matches': 1}))
         self.assertEqual(self.ask(conn, 'match.start')[1]['code'], 'MATCH-409')
-        self.server.send_signal(signal.SIGTERM)
+        self.ask_to_end()
         self.await_line(r'sessions remain" remaining=1')
         self.assertEqual(self.ask(conn, 'match.end'), (False, {'matches': 0}))
         self.assertEqual(self.ask(conn, 'match.end')[1]['code'], 'MATCH-404')
@@ -74,19 +64,19 @@ class Modules(unittest.TestCase):
         conn = self.login(self.serve('--session.drain.enabled=true'))
         self.ask(conn, 'match.start')
         conn.close()
-        self.server.send_signal(signal.SIGTERM)
+        self.ask_to_end()
         for _ in range(3):
             self.await_line(r'sessions remain" remaining=1')
-        self.server.send_signal(signal.SIGINT)
+        self.ask_to_end(signal.SIGINT)
         self.await_line('asked to stop now')
         self.expect_exit()
 
     def test_without_draining_it_stops_at_once(self):
         conn = self.login(self.serve())
         self.ask(conn, 'match.start')
-        self.server.send_signal(signal.SIGTERM)
+        self.ask_to_end()
         self.expect_exit()
-        self.assertNotIn('draining', self.log)
+        self.assertNotIn('draining', self.server.errors())
 
 
 if __name__ == '__main__':

@@ -2,9 +2,6 @@
 import base64
 import json
 import os
-import re
-import signal
-import subprocess
 import sys
 import unittest
 import zlib
@@ -16,23 +13,16 @@ from cereus_behaviour import BUSY_S, main  # noqa: E402
 
 class Typed(unittest.TestCase):
     def serve(self, *args):
-        self.server = subprocess.Popen([os.environ['TYPED_SERVER'], '--listen', 'tcp://127.0.0.1:0', *args],
-                                       stderr=subprocess.PIPE, text=True)
+        self.server = wire.LoggedServer([os.environ['TYPED_SERVER'], '--listen', 'tcp://127.0.0.1:0', *args])
         self.addCleanup(self.stop)
-        for line in self.server.stderr:
-            found = re.search(r'address="?tcp://([0-9.:]+)', line)
-            if found:
-                break
-        conn = wire.Conn(found.group(1))
+        conn = self.server.connect()
         self.addCleanup(conn.close)
         self.assertEqual(conn.handshake(timeout=BUSY_S)['sys']['serializer'], self.serializer)
         return conn
 
     def stop(self):
-        self.server.send_signal(signal.SIGTERM)
-        rest = self.server.stderr.read()
-        self.server.stderr.close()
-        self.assertEqual(self.server.wait(30), 0, rest)
+        problem = self.server.stop()
+        self.assertIsNone(problem, problem)
 
     def test_json_clients_are_served(self):
         self.serializer = 'json'

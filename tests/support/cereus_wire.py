@@ -556,3 +556,53 @@ class Server:
             self.proc.kill()
             self.proc.wait()
         self.proc.stdout.close()
+
+
+class LoggedServer(Server):
+    """A server that says in its log, on stderr, where it listens and that it is up."""
+
+    def __init__(self, command, start_s=60, **options):
+        self.over_tls = False
+        self.command = command
+        self.lines, self.seen, self.more = [], 0, threading.Condition()
+        self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                     **options)
+        self.pid = self.proc.pid
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+        if not self.await_line('all modules started!', start_s):
+            self.proc.kill()
+            raise Refused(self.proc.wait(), self.errors().strip())
+        self.addresses = dict(re.findall(r'msg=listening address="?(\w+)://([^"\s]+)', ''.join(self.lines)))
+
+    def read(self):
+        with self.proc.stderr:
+            for line in self.proc.stderr:
+                with self.more:
+                    self.lines.append(line.decode(errors='replace'))
+                    self.more.notify_all()
+        with self.more:
+            self.lines.append('')  # there is nothing more
+            self.more.notify_all()
+
+    def await_line(self, pattern, timeout=60):
+        """The next line with the pattern, as a match, behind the one that was found last. None: there is none in time."""
+        deadline = time.monotonic() + timeout
+        with self.more:
+            while True:
+                while self.seen < len(self.lines):
+                    line = self.lines[self.seen]
+                    if not line:
+                        return None
+                    self.seen += 1
+                    found = re.search(pattern, line)
+                    if found:
+                        return found
+                if not self.more.wait(deadline - time.monotonic()):
+                    return None
+
+    def errors(self):
+        """What it has said; all of it when it has ended."""
+        if not self.alive():
+            self.reader.join(10)
+        return ''.join(self.lines)

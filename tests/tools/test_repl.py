@@ -7,9 +7,7 @@ import gzip
 import json
 import os
 import pty
-import re
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -62,21 +60,17 @@ class Repl(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = subprocess.Popen([SERVER, '--settings', json.dumps(SETTINGS), '--tcp', '127.0.0.1:0', '--ws',
-                                       '127.0.0.1:0', '--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert',
-                                       os.path.join(CERTIFICATES, 'server.crt'), '--key',
-                                       os.path.join(CERTIFICATES, 'server.key')], stdout=subprocess.PIPE, text=True)
-        for line in cls.server.stdout:
-            found = dict(re.findall(r'\b(tcp|ws|tls|wss)=(\S+)', line))
-            if line.startswith('READY'):
-                break
-        cls.tcp, cls.ws, cls.tls, cls.wss = found['tcp'], found['ws'], found['tls'], found['wss']
+        cls.server = wire.Server([SERVER, '--settings', json.dumps(SETTINGS), '--tcp', '127.0.0.1:0', '--ws',
+                                  '127.0.0.1:0', '--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert',
+                                  os.path.join(CERTIFICATES, 'server.crt'), '--key',
+                                  os.path.join(CERTIFICATES, 'server.key')])
+        cls.tcp, cls.ws, cls.tls, cls.wss = (cls.server.addresses[kind] for kind in ('tcp', 'ws', 'tls', 'wss'))
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.send_signal(signal.SIGTERM)
-        cls.server.wait(PATIENCE_S)
-        cls.server.stdout.close()
+        problem = cls.server.stop()
+        if problem:
+            raise AssertionError(problem)
 
     def from_file(self, text, *args, env=None):
         with tempfile.NamedTemporaryFile('w') as f:
@@ -267,28 +261,19 @@ class Docs(unittest.TestCase):
     """--docs against the ptest service of the conformance server and against examples/typed."""
     maxDiff = None
 
-    def start(self, command, pattern, stream):
-        server = subprocess.Popen(command, text=True, **{stream: subprocess.PIPE})
-        pipe = getattr(server, stream)
-
+    def start(self, server):
         def stop():
-            server.send_signal(signal.SIGTERM)
-            pipe.read()
-            pipe.close()
-            server.wait(PATIENCE_S)
+            problem = server.stop(PATIENCE_S)
+            self.assertIsNone(problem, problem)
         self.addCleanup(stop)
-        for line in pipe:
-            found = re.search(pattern, line)
-            if found:
-                return found.group(1)
-        self.fail('the server did not start')
+        return server.addresses['tcp']
 
     def ptest(self, serializer):
         settings = dict(SETTINGS, service='ptest instead of test', serializer=serializer, dictionary={})
-        return self.start([SERVER, '--settings', json.dumps(settings), '--tcp', '127.0.0.1:0'], r'tcp=(\S+)', 'stdout')
+        return self.start(wire.Server([SERVER, '--settings', json.dumps(settings), '--tcp', '127.0.0.1:0']))
 
     def typed(self, *args):
-        return self.start([TYPED, '--listen', 'tcp://127.0.0.1:0', *args], r'address="?tcp://([0-9.:]+)', 'stderr')
+        return self.start(wire.LoggedServer([TYPED, '--listen', 'tcp://127.0.0.1:0', *args]))
 
     def repl(self, address, text, *args):
         done = subprocess.run([TOOL, 'repl', '-f', '-', *args], input='connect tcp://%s\n%s' % (address, text),

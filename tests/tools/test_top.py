@@ -8,6 +8,9 @@ import sys
 import tempfile
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import cereus_wire as wire  # noqa: E402
+
 TOOL = sys.argv[1]
 
 
@@ -19,16 +22,18 @@ class Top(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.dir = folder.name
+        self.dir, self.servers = folder.name, []
+
+    def tearDown(self):
+        for server in self.servers:
+            problem = server.stop()
+            self.assertIsNone(problem, problem)
 
     def start(self, kind, name, *args):
-        server = subprocess.Popen(
-            [os.path.join(os.environ['CLUSTER_BUILD'], 'examples/cluster', kind), '--id=' + name,
-             '--cluster.dir=' + self.dir, *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.addCleanup(server.stdout.close)
-        self.addCleanup(server.wait)
+        server = wire.Server([os.path.join(os.environ['CLUSTER_BUILD'], 'examples/cluster', kind), '--id=' + name,
+                              '--cluster.dir=' + self.dir, *args])
         self.addCleanup(server.kill)
-        self.assertIn('READY', server.stdout.readline())
+        self.servers.append(server)
         return server
 
     def test_servers_by_type_and_id(self):
@@ -52,7 +57,7 @@ class Top(unittest.TestCase):
         self.start('room', 'alive')
         dead = self.start('room', 'dead')
         dead.kill()
-        dead.wait()
+        self.servers.remove(dead)
         done = top('--once', '--every', '1', env=dict(os.environ, CEREUS_CLUSTER_DIR=self.dir))
         self.assertIn('alive', done.stdout)
         self.assertNotIn('dead', done.stdout)
