@@ -17,13 +17,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/strmap.h"
 #include "cluster/rpc/peers.h"
 
 enum {
     HEAD_LEN = 4 + 1 + 8,
     OUT_MAX = 64 << 20, /* bytes that wait for one peer */
     BACKLOG = 512,
-    CONNS_MAX = 4096, /* of one loop */
+    CONNS_MAX = 4096,      /* of one loop */
+    ACCEPT_PAUSE_MS = 100, /* after running out of descriptors or memory */
 };
 
 typedef struct local_rpc {
@@ -39,9 +41,12 @@ typedef struct local_conn local_conn;
 typedef struct local_link {
     crs_rpc_link base;
     uv_poll_t accepting;
+    crs_timer pause;    /* while it runs, nothing is accepted */
     local_conn **conns; /* by slot; NULL: free */
     uint32_t conn_cap;
-    uint32_t conn_count; /* also those that libuv has not let go yet */
+    uint32_t slots_taken; /* the lowest slots, without a hole */
+    crs_strmap called;    /* server id -> the connection over which it is called */
+    uint32_t conn_count;  /* also those that libuv has not let go yet */
     uint32_t serial;
     uint32_t accepted_count;
     bool accepting_open; /* its handle; only close() ends it */
@@ -169,6 +174,7 @@ static void handle_closed(local_link *l)
     if (l->accepting_open || l->conn_count)
         return;
     crs_free(l->conns);
+    crs_strmap_fini(&l->called);
     crs_bytes_fini(&l->scratch);
     crs_rpc_link_closed(&l->base);
 }
@@ -189,9 +195,13 @@ static void end_conn(local_conn *c, const char *why)
 {
     if (c->ended)
         return;
+    local_link *l = c->l;
     c->ended = true;
-    c->l->conns[c->slot] = NULL;
-    c->l->accepted_count -= c->accepted;
+    l->conns[c->slot] = NULL;
+    l->slots_taken = CRS_MIN(l->slots_taken, c->slot);
+    l->accepted_count -= c->accepted;
+    if (c->server_id)
+        crs_strmap_del(&l->called, cereus_slice_str(c->server_id));
     crs_list_remove(&c->dirty);
     while (!crs_list_empty(&c->calls))
         crs_rpc_fail(CRS_CONTAINER(c->calls.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, why);
@@ -202,7 +212,7 @@ static void end_conn(local_conn *c, const char *why)
 
 static local_conn *add_conn(local_link *l, int fd, const char *server_id)
 {
-    uint32_t slot = 0;
+    uint32_t slot = l->slots_taken;
     while (slot < l->conn_cap && l->conns[slot])
         slot++;
     if (slot == l->conn_cap) {
@@ -215,12 +225,13 @@ static local_conn *add_conn(local_link *l, int fd, const char *server_id)
         l->conn_cap = cap;
     }
     local_conn *c = crs_zalloc(sizeof *c);
-    if (!c || (server_id && !(c->server_id = crs_strdup(server_id))) ||
-        uv_poll_init(&l->base.loop->uv, &c->poll, fd) != 0) {
-        if (c)
-            crs_free(c->server_id);
-        crs_free(c);
-        return NULL;
+    if (!c || (server_id && (!(c->server_id = crs_strdup(server_id)) ||
+                             crs_strmap_put(&l->called, cereus_slice_str(server_id), c, NULL))))
+        goto fail;
+    if (uv_poll_init(&l->base.loop->uv, &c->poll, fd) != 0) {
+        if (server_id)
+            crs_strmap_del(&l->called, cereus_slice_str(server_id));
+        goto fail;
     }
     c->l = l;
     c->fd = fd;
@@ -231,23 +242,28 @@ static local_conn *add_conn(local_link *l, int fd, const char *server_id)
     crs_list_init(&c->dirty);
     crs_list_init(&c->calls);
     l->conns[slot] = c;
+    l->slots_taken = slot + 1;
     l->conn_count++;
     uv_poll_start(&c->poll, UV_READABLE, on_io);
     return c;
+fail:
+    if (c)
+        crs_free(c->server_id);
+    crs_free(c);
+    return NULL;
 }
 
 /** The connection over which @p server_id is called. NULL: it cannot be made. */
 static local_conn *conn_to(local_link *l, const char *server_id)
 {
-    for (uint32_t i = 0; i < l->conn_cap; i++) {
-        if (l->conns[i] && l->conns[i]->server_id && strcmp(l->conns[i]->server_id, server_id) == 0)
-            return l->conns[i];
-    }
+    local_conn *c = crs_strmap_get(&l->called, cereus_slice_str(server_id));
+    if (c)
+        return c;
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     if (make_path(l->base.rpc, server_id, suffix, addr.sun_path, sizeof addr.sun_path, NULL))
         return NULL;
     int fd = connect_to(&addr);
-    local_conn *c = fd >= 0 ? add_conn(l, fd, server_id) : NULL;
+    c = fd >= 0 ? add_conn(l, fd, server_id) : NULL;
     if (!c && fd >= 0)
         close(fd);
     return c;
@@ -430,6 +446,26 @@ static void on_io(uv_poll_t *handle, int status, int events)
         read_some(c);
 }
 
+static void on_acceptable(uv_poll_t *handle, int status, int events);
+
+static void on_pause_over(crs_timer *timer)
+{
+    uv_poll_start(&CRS_CONTAINER(timer, local_link, pause)->accepting, UV_READABLE, on_acceptable);
+}
+
+/** Who asks to be accepted goes on asking: without a pause this loop would do nothing else. */
+static void accept_failed(local_link *l, int error)
+{
+    crs_loop *loop = l->base.loop;
+    CRS_COUNT(&loop->counters, accept_errors);
+    static crs_log_limiter limiter;
+    crs_log_limited(loop->log, CEREUS_LOG_ERROR, &limiter, "cannot accept connections of other servers",
+                    CRS_STR("error", strerror(error)), CRS_STR("fix", "raise ulimit -n"));
+    uv_poll_stop(&l->accepting);
+    if (crs_loop_timer_start(loop, &l->pause, ACCEPT_PAUSE_MS) != CEREUS_OK)
+        on_pause_over(&l->pause);
+}
+
 static void on_acceptable(uv_poll_t *handle, int status, int events)
 {
     CRS_UNUSED(events);
@@ -438,8 +474,8 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
         uv_poll_start(handle, UV_READABLE, on_acceptable);
     int fd = accept4(((local_rpc *)l->base.rpc)->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-        if (errno != EAGAIN) /* else another loop was faster */
-            CRS_COUNT(&l->base.loop->counters, accept_errors);
+        if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) /* another loop was faster, or it has hung up */
+            accept_failed(l, errno);
         return;
     }
     local_conn *c = add_conn(l, fd, NULL);
@@ -458,6 +494,8 @@ static cereus_status local_open(crs_rpc_link *link, cereus_error *err)
 {
     local_link *l = local_of(link);
     crs_list_init(&l->dirty);
+    crs_strmap_init(&l->called);
+    crs_timer_init(&l->pause, on_pause_over);
     crs_bytes_init(&l->scratch, OUT_MAX);
     if (uv_poll_init(&link->loop->uv, &l->accepting, ((local_rpc *)link->rpc)->fd) != 0)
         return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: the socket cannot be watched");
@@ -489,6 +527,7 @@ static void local_close(crs_rpc_link *link)
         if (l->conns[i])
             end_conn(l->conns[i], "the server is stopping");
     }
+    crs_loop_timer_stop(link->loop, &l->pause);
     uv_close((uv_handle_t *)&l->accepting, on_accepting_closed);
 }
 
@@ -543,18 +582,17 @@ static cereus_status local_announce(crs_rpc_link *link, const crs_servers *serve
 static void local_server_gone(crs_rpc_link *link, const char *server_id)
 {
     local_link *l = local_of(link);
-    for (uint32_t i = 0; i < l->conn_cap; i++) {
-        local_conn *c = l->conns[i];
-        if (!c || !c->server_id || strcmp(c->server_id, server_id) != 0)
-            continue;
-        if (crs_list_empty(&c->calls) && c->out_begin == c->out.len) {
-            end_conn(c, "the server has left");
-            continue;
-        }
-        crs_free(c->server_id); /* its answers still come, but who comes back under this name is another */
-        c->server_id = NULL;
-        c->leaving = true; /* it waits for us to hang up: then no request can come any more */
+    local_conn *c = crs_strmap_get(&l->called, cereus_slice_str(server_id));
+    if (!c)
+        return;
+    if (crs_list_empty(&c->calls) && c->out_begin == c->out.len) {
+        end_conn(c, "the server has left");
+        return;
     }
+    crs_strmap_del(&l->called, cereus_slice_str(server_id));
+    crs_free(c->server_id); /* its answers still come, but who comes back under this name is another */
+    c->server_id = NULL;
+    c->leaving = true; /* it waits for us to hang up: then no request can come any more */
 }
 
 static bool local_has_callers(const crs_rpc_link *link)

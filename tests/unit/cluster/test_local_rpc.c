@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -610,6 +611,31 @@ static void a_peer_that_reads_slowly_is_served_for_ever(void **state)
     leave(&a);
 }
 
+static void without_descriptors_accepting_pauses_and_goes_on_later(void **state)
+{
+    peer a, b;
+    call c;
+    struct rlimit was, few;
+    join(&a, "connector", "gate-1");
+    join(&b, "room", "room-1");
+    settle(); /* it has looked whether the other lives */
+    assert_int_equal(ask(&a, "room-1", cereus_slice_str("x"), &c), CEREUS_OK); /* connects at once */
+    getrlimit(RLIMIT_NOFILE, &was);
+    few = was;
+    few.rlim_cur = 0; /* no descriptor is low enough */
+    setrlimit(RLIMIT_NOFILE, &few);
+    settle();
+    settle();
+    setrlimit(RLIMIT_NOFILE, &was);
+    assert_int_equal(counter(CRS_COUNTER_accept_errors), 1); /* it is not tried in every turn */
+    assert_int_equal(c.done, 0);
+    test_pass(&world, 100);
+    settle();
+    assert_string_equal(c.text, "x");
+    leave(&a);
+    leave(&b);
+}
+
 static void a_directory_with_a_name_too_long_is_refused(void **state)
 {
     cereus_error err;
@@ -639,4 +665,6 @@ TEST_MAIN(IN_WORLD(requests_are_answered_in_any_number_over_one_connection),
           IN_WORLD(a_push_to_very_many_users_goes_in_parts), IN_WORLD(garbage_ends_its_connection_and_nothing_else),
           IN_WORLD(frames_may_come_in_any_parts), IN_WORLD(what_a_peer_said_before_it_went_is_heard),
           IN_WORLD(for_a_peer_that_does_not_read_only_so_much_waits),
-          IN_WORLD(a_peer_that_reads_slowly_is_served_for_ever), IN_WORLD(a_directory_with_a_name_too_long_is_refused))
+          IN_WORLD(a_peer_that_reads_slowly_is_served_for_ever),
+          IN_WORLD(without_descriptors_accepting_pauses_and_goes_on_later),
+          IN_WORLD(a_directory_with_a_name_too_long_is_refused))
