@@ -58,13 +58,14 @@ static void log_changes(crs_cluster *c, const crs_servers *now)
     }
 }
 
-/** Everybody shall know @p list (a reference is taken over). Thread: first loop. */
-static void publish(crs_cluster *c, crs_servers *list)
+/** Everybody shall know @p list (a reference is taken over). False: somebody does not. Thread: first loop. */
+static bool publish(crs_cluster *c, crs_servers *list)
 {
     if (!list) {
         crs_log_error(c->core->log, "the list of servers is too long, or memory ran out: the old one stays");
-        return;
+        return false;
     }
+    bool all = true;
     log_changes(c, list);
     crs_servers_unref(c->servers);
     c->servers = list;
@@ -77,16 +78,18 @@ static void publish(crs_cluster *c, crs_servers *list)
         list_mail *m = crs_malloc(sizeof *m);
         if (!m) {
             crs_log_error(c->core->log, "out of memory: a loop keeps its old list of servers");
+            all = false;
             continue;
         }
         *m = (list_mail){.mail = {.run = list_arrives}, .to = l, .list = crs_servers_ref(list)};
         crs_loop_post_reserved(l->d->loop, &m->mail);
     }
+    return all;
 }
 
-static void on_list(void *user, crs_server *const *servers, size_t count)
+static bool on_list(void *user, crs_server *const *servers, size_t count)
 {
-    publish(user, crs_servers_new(servers, count));
+    return publish(user, crs_servers_new(servers, count));
 }
 
 static void on_put(void *user, crs_server *server)

@@ -20,8 +20,8 @@ typedef struct crs_discovery_ops crs_discovery_ops;
 
 /** What the cluster is told. Thread: the loop of start(). */
 typedef struct crs_discovery_events {
-    /** These are all. */
-    void (*on_list)(void *user, crs_server *const *servers, size_t count);
+    /** These are all. False: not everybody could be told of them, tell it again. */
+    bool (*on_list)(void *user, crs_server *const *servers, size_t count);
     /** @p server is there, or has changed. */
     void (*on_put)(void *user, crs_server *server);
     void (*on_gone)(void *user, const char *id);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/strmap.h"
 #include "cluster/discovery/discovery_impl.h"
 
 enum { FILE_MAX = 64 * 1024, CLAIM_TRIES = 1000, LOOK_AGAIN_MS = 20, LOOK_ANYWAY_MS = 5000 };
@@ -26,6 +27,7 @@ typedef struct local_discovery {
     int inotify;
     bool watching;
     crs_timer again;
+    uint64_t told; /* sum of the list that was told last; 0: none */
 } local_discovery;
 
 static local_discovery *local_of(crs_discovery *d)
@@ -132,8 +134,8 @@ static cereus_status tell(local_discovery *l, cereus_error *err)
 
 /* ---- the others' ---- */
 
-/** The server that @p name describes; NULL: none that lives. */
-static crs_server *look_at(local_discovery *l, int dir_fd, const char *name, char *text)
+/** The server that @p name describes; NULL: none that lives. Adds what it says to @p sum. */
+static crs_server *look_at(local_discovery *l, int dir_fd, const char *name, char *text, uint64_t *sum)
 {
     int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW); /* to write would wake us when it is closed */
     if (fd < 0)
@@ -152,6 +154,8 @@ static crs_server *look_at(local_discovery *l, int dir_fd, const char *name, cha
             crs_log_limited(l->base.opt.log, CEREUS_LOG_WARN, &limiter, "a server's file makes no sense",
                             CRS_STR("file", name));
         }
+        if (server)
+            *sum += crs_hash_bytes(text, (size_t)n);
     }
     close(fd);
     return server;
@@ -160,6 +164,7 @@ static crs_server *look_at(local_discovery *l, int dir_fd, const char *name, cha
 static void scan(local_discovery *l)
 {
     size_t count = 0, cap = 0, len;
+    uint64_t sum = 0; /* of the hashes, as the directory has no order */
     crs_server **all = NULL;
     char *text = crs_malloc(FILE_MAX); /* too much for a fiber's stack */
     DIR *dir = text ? opendir(l->base.opt.dir) : NULL;
@@ -174,13 +179,13 @@ static void scan(local_discovery *l)
                 break;
             all = grown;
         }
-        if ((all[count] = look_at(l, dirfd(dir), entry->d_name, text)))
+        if ((all[count] = look_at(l, dirfd(dir), entry->d_name, text, &sum)))
             count++;
     }
     if (dir)
         closedir(dir);
-    if (dir)
-        l->base.opt.events->on_list(l->base.opt.user, all, count);
+    if (dir && (sum != l->told || sum == 0))
+        l->told = l->base.opt.events->on_list(l->base.opt.user, all, count) ? sum : 0;
     while (count)
         crs_server_unref(all[--count]);
     crs_free(all);

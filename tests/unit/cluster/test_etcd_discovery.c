@@ -28,10 +28,11 @@ static void keep_list(server *s, crs_servers *list)
     s->list = list;
 }
 
-static void on_list(void *user, crs_server *const *servers, size_t n)
+static bool on_list(void *user, crs_server *const *servers, size_t n)
 {
     ((server *)user)->lists++;
     keep_list(user, crs_servers_new(servers, n));
+    return true;
 }
 
 static void on_put(void *user, crs_server *one)

@@ -26,15 +26,17 @@ typedef struct member {
     crs_discovery *d;
     crs_servers *list;
     size_t lists;
+    bool deaf; /* does not take them */
     cereus_status started;
     cereus_error err;
 } member;
 
-static void on_list(void *user, crs_server *const *servers, size_t count)
+static bool on_list(void *user, crs_server *const *servers, size_t count)
 {
     member *m = user;
     m->list = (crs_servers_unref(m->list), crs_servers_new(servers, count));
     m->lists++;
+    return !m->deaf;
 }
 
 static const crs_discovery_events events = {.on_list = on_list};
@@ -308,6 +310,34 @@ static void what_is_not_told_is_seen_by_the_second_look(void **state)
     end(&a);
 }
 
+static void an_unchanged_list_is_told_once_unless_it_was_not_taken(void **state)
+{
+    member a;
+    int fd = fake_server("room-2", "{\"id\":\"room-2\",\"type\":\"room\"}");
+    join(&a, "room-1");
+    await_count(&a, 2);
+    pass(&a, 100);
+    size_t lists = a.lists;
+    for (int i = 0; i < 10; i++)
+        pass(&a, 5000);
+    assert_int_equal(a.lists, lists);
+    a.deaf = true;
+    static const char changed[] = "{\"id\":\"room-2\",\"type\":\"shop\"}";
+    assert_int_equal(pwrite(fd, changed, strlen(changed), 0), strlen(changed));
+    pass(&a, 5000);
+    assert_true(a.lists > lists);
+    lists = a.lists;
+    a.deaf = false;
+    pass(&a, 5000);
+    assert_int_equal(a.lists, lists + 1);
+    pass(&a, 5000);
+    assert_int_equal(a.lists, lists + 1);
+    assert_string_equal(crs_server_view(crs_servers_by_id(a.list, cereus_slice_str("room-2")))->type, "shop");
+    close(fd);
+    leave(&a);
+    end(&a);
+}
+
 static void refused(const char *text)
 {
     member a = {0};
@@ -372,4 +402,5 @@ static void a_directory_is_made_for_its_owner_alone(void **state)
 TEST_MAIN(IN_DIR(servers_see_one_another_come_and_go), IN_DIR(a_crash_is_seen_at_once),
           IN_DIR(an_id_is_one_servers_at_a_time), IN_DIR(what_the_dead_have_left_is_removed_and_nothing_else),
           IN_DIR(a_hundred_servers_come_and_go), IN_DIR(what_is_not_told_is_seen_by_the_second_look),
-          IN_DIR(directories_of_others_are_refused), IN_DIR(a_directory_is_made_for_its_owner_alone))
+          IN_DIR(an_unchanged_list_is_told_once_unless_it_was_not_taken), IN_DIR(directories_of_others_are_refused),
+          IN_DIR(a_directory_is_made_for_its_owner_alone))
