@@ -40,19 +40,17 @@ class FaultsTest(ClusterTest):
         self.serve('shop', 'shop-1')
         self.await_members(front, 'room', 1)
         self.await_members(front, 'shop', 1)
-        before = self.play(front, 'shop.x.echo', 2)
-        self.wait_for_all(before, 300)
-        self.finish_all(before)
         talkers = self.play(front, 'room.x.echo', 4)
         self.wait_for_all(talkers, 10)
         room.proc.send_signal(signal.SIGSTOP)
         try:
             others = self.play(front, 'shop.x.echo', 2)
-            self.wait_for_all(others, 300)
+            deadline = time.monotonic() + 10 * BUSY_S
+            while not all(p.answered_during_one_of(talkers) >= 30 for p in others):
+                self.assertLess(time.monotonic(), deadline, 'nobody gets an answer while others wait for the frozen one')
+                time.sleep(0.1)
             self.finish_all(others)
             self.assert_answered(others, [])
-            usual, now = max(p.latency() for p in before), max(p.latency() for p in others)
-            self.assertLess(now, 5 * usual + 0.02)
             self.wait_for_all(talkers, 2)
         finally:
             room.proc.send_signal(signal.SIGCONT)

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-import statistics
 import tempfile
 import threading
 import time
@@ -106,8 +105,10 @@ class Player(threading.Thread):
         """Answers to what was asked after that."""
         return [a for a in self.answers if a[0] - a[1] > when]
 
-    def latency(self):
-        return statistics.median(a[1] for a in self.answers)
+    def answered_during_one_of(self, others):
+        """How many requests were asked and answered while one of @p others waited for its answer, at best."""
+        calls = [(a[0] - a[1], a[0]) for p in others for a in p.answers if a[2] != 'ok']
+        return max((sum(begin < a[0] - a[1] and a[0] < end for a in self.answers) for begin, end in calls), default=0)
 
     def wait_for(self, count, outcome=None, begin=None):
         """So many answers more, of that outcome if one is named; or its end. begin: count from that answer on, not from now."""
