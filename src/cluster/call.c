@@ -155,6 +155,8 @@ static cereus_status send_call(call *c)
     c->timeout_ms = c->public->options.timeout_ms;
     if (left_ms == 0)
         return refuse(c, CEREUS_E_TIMEOUT, "PIT-408", "rpc client: request timeout");
+    if (c->ctx->metadata.len && left_ms != UINT64_MAX && left_ms > CRS_GRACE_MS)
+        left_ms -= CRS_GRACE_MS; /* which is not ours to give away */
     if (!c->timeout_ms && left_ms != UINT64_MAX)
         c->timeout_ms = left_ms; /* F-52: what is left, not the whole of it again */
     l->out.len = l->meta.len = 0;
@@ -225,7 +227,7 @@ static cereus_status keep_in_ctx(const call *c)
     cereus_status st = crs_ctx_error(ctx, c->status, c->code, c->msg);
     if (c->status == CEREUS_E_TIMEOUT) {
         char timeout[CRS_VALUE_TEXT_CAP];
-        cereus_fail_meta(ctx, "timeout", crs_format_duration_ms((int64_t)c->timeout_ms, timeout));
+        cereus_fail_meta(ctx, "timeout", crs_format_go_duration_ms((int64_t)c->timeout_ms, timeout));
         cereus_fail_meta(ctx, "route", c->public->route);
         cereus_fail_meta(ctx, "server", crs_server_view(c->l->cluster->self)->id);
         cereus_fail_meta(ctx, "peer.id", c->peer_id);

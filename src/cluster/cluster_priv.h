@@ -43,6 +43,9 @@ static inline crs_cluster_loop *crs_cluster_here(const crs_dispatch *d)
 
 /* -- cluster.c -- */
 
+/* How long a served call may take beyond its caller's patience, so that the caller hears its own PIT-408 first. */
+enum { CRS_GRACE_MS = 10 };
+
 /** A number below @p bound. */
 uint64_t crs_cluster_random(crs_cluster_loop *l, uint64_t bound);
 /** Has @p server said that it is one of ours? */

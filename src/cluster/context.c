@@ -54,7 +54,20 @@ cereus_status crs_meta_of_message(crs_cluster_loop *l, cereus_slice route, uint6
     CEREUS_TRY(crs_bytes_append_str(out, ",\"req-route\":"));
     CEREUS_TRY(put_string(out, route));
     return crs_bytes_printf(out, ",\"req-start-time\":%" PRIu64 ",\"reqTimeout\":\"%s\",\"request.id\":\"%s\"}",
-                            crs_clock_ns(CLOCK_REALTIME), crs_format_duration_ms((int64_t)timeout_ms, timeout), id);
+                            crs_clock_ns(CLOCK_REALTIME), crs_format_go_duration_ms((int64_t)timeout_ms, timeout), id);
+}
+
+/** As every server of Pitaya does with what comes: the route is that of this call, and a call has an id. */
+static bool note_arrival(cereus_ctx *ctx, json_t *object)
+{
+    char id[23];
+    json_t *route = json_stringn((const char *)ctx->sent_route.data, ctx->sent_route.len);
+    if (json_object_set_new(object, "req-route", route))
+        return false;
+    if (json_string_length(json_object_get(object, "request.id")) > 0)
+        return true;
+    make_request_id(crs_cluster_here(ctx->dispatch), id);
+    return json_object_set_new(object, "request.id", json_string(id)) == 0;
 }
 
 /** What came with the call, as an object that may be added to. NULL: out of memory. */
@@ -67,6 +80,10 @@ static json_t *propagated(cereus_ctx *ctx)
     if (!json_is_object(object)) {
         json_decref(object);
         object = json_object();
+    }
+    if (object && ctx->metadata.len && !note_arrival(ctx, object)) {
+        json_decref(object);
+        return NULL;
     }
     return ctx->propagated = cereus_ctx_keep(ctx, object);
 }
@@ -108,7 +125,9 @@ cereus_status crs_meta_of_call(cereus_ctx *ctx, crs_cluster_loop *l, uint64_t *t
     const cereus_server *self = crs_server_view(l->cluster->self);
     json_object_set_new(object, "peer.id", json_string(self->id));
     json_object_set_new(object, "peer.service", json_string(self->type));
-    json_object_set_new(object, "reqTimeout", json_string(crs_format_duration_ms((int64_t)*timeout_ms, text)));
+    if (patience(json_string_value(json_object_get(object, "reqTimeout")), 0) !=
+        *timeout_ms) /* else it stays as it is */
+        json_object_set_new(object, "reqTimeout", json_string(crs_format_go_duration_ms((int64_t)*timeout_ms, text)));
     if (ctx->session && !ctx->metadata.len) { /* a client's message that this frontend handles itself */
         char id[23];
         make_request_id(l, id);

@@ -72,7 +72,7 @@ static void finish(forward *f, bool failed, cereus_slice body, const crs_error_v
 static void finish_timeout(forward *f)
 {
     char timeout[CRS_VALUE_TEXT_CAP];
-    crs_format_duration_ms((int64_t)f->timeout_ms, timeout);
+    crs_format_go_duration_ms((int64_t)f->timeout_ms, timeout);
     cereus_slice keys[] = {cereus_slice_str("timeout"), cereus_slice_str("route"), cereus_slice_str("server"),
                            cereus_slice_str("peer.id")};
     cereus_slice values[] = {cereus_slice_str(timeout), f->call->route,

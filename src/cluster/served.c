@@ -10,8 +10,6 @@
 #include "cluster/cluster_priv.h"
 #include "wire/json_scan.h"
 
-enum { GRACE_MS = 10 }; /* beyond the caller's patience, so that it hears its own PIT-408 first */
-
 typedef struct served {
     crs_serving serving;
     crs_cluster_loop *l; /* where it came in */
@@ -318,6 +316,7 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
     s->serving = (crs_serving){.origin = l->d,
                                .body = req.body,
                                .metadata = req.metadata,
+                               .sent_route = req.route,
                                .encode = encode,
                                .done = done,
                                .deadline_us = UINT64_MAX};
@@ -345,7 +344,7 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
         refuse_route(s, "PIT-400", "cannot decode route", req.route);
     else {
         if (timeout_ms != UINT64_MAX && timeout_ms < UINT32_MAX)
-            s->serving.deadline_us = loop->now_us + (timeout_ms + GRACE_MS) * 1000;
+            s->serving.deadline_us = loop->now_us + (timeout_ms + CRS_GRACE_MS) * 1000;
         if (req.type == CRS_RPC_SYS)
             serve_message(s, &req, name, has_type);
         else if (req.type == CRS_RPC_USER)

@@ -164,6 +164,27 @@ const char *crs_format_duration_ms(int64_t ms, char out[CRS_VALUE_TEXT_CAP])
     return format_unit(ms, names, units, out);
 }
 
+const char *crs_format_go_duration_ms(int64_t ms, char out[CRS_VALUE_TEXT_CAP])
+{
+    int64_t minutes = ms / 60000, hours = minutes / 60;
+    int at = 0, seconds = (int)(ms % 60000 / 1000), part = (int)(ms % 1000), digits = 3;
+    if (ms < 1000) {
+        snprintf(out, CRS_VALUE_TEXT_CAP, ms ? "%dms" : "%ds", part);
+        return out;
+    }
+    if (hours)
+        at += snprintf(out, CRS_VALUE_TEXT_CAP, "%" PRId64 "h", hours);
+    if (minutes)
+        at += snprintf(out + at, CRS_VALUE_TEXT_CAP - (size_t)at, "%dm", (int)(minutes % 60));
+    for (; part && part % 10 == 0; part /= 10)
+        digits--;
+    if (part)
+        snprintf(out + at, CRS_VALUE_TEXT_CAP - (size_t)at, "%d.%0*ds", seconds, digits, part);
+    else
+        snprintf(out + at, CRS_VALUE_TEXT_CAP - (size_t)at, "%ds", seconds);
+    return out;
+}
+
 const char *crs_format_size(int64_t bytes, char out[CRS_VALUE_TEXT_CAP])
 {
     static const char *const names[] = {"GiB", "MiB", "KiB", ""};

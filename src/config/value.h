@@ -14,10 +14,12 @@ const char *crs_parse_duration_ms(const char *text, int64_t *ret_ms);
 /** Bytes: a whole number, alone or with B, KiB, MiB or GiB. */
 const char *crs_parse_size(const char *text, int64_t *ret_bytes);
 
-/** Room for what the two below write. */
+/** Room for what those below write. */
 #define CRS_VALUE_TEXT_CAP 32
 /** The shortest exact form: 90000 is "90s", 1500 is "1500ms". Returns @p out. */
 const char *crs_format_duration_ms(int64_t ms, char out[CRS_VALUE_TEXT_CAP]);
+/** As Go's Duration.String(): 90000 is "1m30s", 1500 is "1.5s". Returns @p out. */
+const char *crs_format_go_duration_ms(int64_t ms, char out[CRS_VALUE_TEXT_CAP]);
 const char *crs_format_size(int64_t bytes, char out[CRS_VALUE_TEXT_CAP]);
 
 /** How many letters must be changed, put in, or taken out to make @p a into @p b. Looks at the first 127 of each. */

@@ -14,7 +14,7 @@ void crs_ctx_init(cereus_ctx *ctx, crs_dispatch *d, crs_fiber *fiber, const char
     ctx->session = NULL;
     ctx->route = route;
     ctx->deadline_us = UINT64_MAX;
-    ctx->metadata = (cereus_slice){0};
+    ctx->metadata = ctx->sent_route = (cereus_slice){0};
     ctx->propagated = NULL;
     ctx->kept = NULL;
     ctx->error_status = CEREUS_OK;

@@ -29,6 +29,7 @@ struct cereus_ctx {
     cereus_session *session; /* NULL: none */
     const char *route;
     cereus_slice metadata;     /* the propagated context as it came; nothing: the call did not come from a server */
+    cereus_slice sent_route;   /* of a call from a server: the route as it was sent */
     struct json_t *propagated; /* the same as an object, when it has been asked for; kept by the ctx */
     uint64_t deadline_us;      /* loop time; UINT64_MAX: none */
     crs_kept_json *kept;

@@ -29,8 +29,9 @@ struct crs_serving {
     crs_remote_session *session; /* of a client's message; NULL: a call of a server */
     bool answer;                 /* a result is wanted; else only whether it failed */
     cereus_slice body;
-    cereus_slice metadata; /* the propagated context, a JSON object */
-    uint64_t deadline_us;  /* loop time; UINT64_MAX: none */
+    cereus_slice metadata;   /* the propagated context, a JSON object */
+    cereus_slice sent_route; /* the route, as it was sent */
+    uint64_t deadline_us;    /* loop time; UINT64_MAX: none */
     /** Thread: fiber, on the home. What came of it, before the ctx and all its memory end. */
     void (*encode)(crs_serving *s, cereus_ctx *ctx, cereus_status st, cereus_slice body);
     /** Thread: loop, on the origin. Called exactly once. */

@@ -31,6 +31,7 @@ static void run_serving(crs_fiber *fiber, void *arg)
     crs_ctx_init(&ctx, here, fiber, s->method->route);
     ctx.deadline_us = s->deadline_us;
     ctx.metadata = s->metadata;
+    ctx.sent_route = s->sent_route;
     cereus_session handle = {.core = core, .ctx = &ctx, .remote = s->session};
     if (s->session) {
         handle.uid = s->session->uid;

@@ -148,6 +148,27 @@ static void formats_are_short_and_read_back_the_same(void **state)
     assert_string_equal(crs_format_size(0, out), "0");
 }
 
+static void durations_for_others_are_written_as_go_does(void **state)
+{
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } rows[] = {{0, "0s"},        {1, "1ms"},         {300, "300ms"},      {1000, "1s"},
+                {1500, "1.5s"},   {1050, "1.05s"},    {1001, "1.001s"},    {59999, "59.999s"},
+                {60000, "1m0s"},  {90500, "1m30.5s"}, {3600000, "1h0m0s"}, {3661010, "1h1m1.01s"},
+                {INT64_MAX, NULL}};
+    char out[CRS_VALUE_TEXT_CAP];
+    int64_t back;
+    for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
+        const char *text = crs_format_go_duration_ms(rows[i].ms, out);
+        if (!rows[i].text)
+            continue; /* it has room */
+        assert_string_equal(text, rows[i].text);
+        assert_null(crs_parse_duration_ms(text, &back));
+        assert_int_equal(back, rows[i].ms);
+    }
+}
+
 static void edit_distance_counts_letters(void **state)
 {
     assert_int_equal(crs_edit_distance("", ""), 0);
@@ -165,4 +186,5 @@ static void edit_distance_counts_letters(void **state)
 TEST_MAIN(cmocka_unit_test(duration_reads_what_go_writes), cmocka_unit_test(duration_says_what_is_wrong),
           cmocka_unit_test(bool_reads_what_go_reads), cmocka_unit_test(int_reads_whole_numbers_only),
           cmocka_unit_test(size_reads_bytes_with_and_without_unit),
-          cmocka_unit_test(formats_are_short_and_read_back_the_same), cmocka_unit_test(edit_distance_counts_letters))
+          cmocka_unit_test(formats_are_short_and_read_back_the_same),
+          cmocka_unit_test(durations_for_others_are_written_as_go_does), cmocka_unit_test(edit_distance_counts_letters))
