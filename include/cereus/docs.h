@@ -59,8 +59,8 @@ CEREUS_API cereus_status cereus_app_add_descriptors(cereus_app *app, const void 
 /**
  * The FileDescriptorProto of the file that holds a message, compressed with gzip.
  * @param name      full name of a message, "chat.JoinRequest", or of a file, "chat.proto". "types.X" is
- *                  google.protobuf.X. The types of this header, protos.Error and those of the remotes "sys" are
- *                  always known
+ *                  google.protobuf.X. The types of this header, protos.Error, protos.Push and those of the
+ *                  remotes "sys" are always known
  * @param ret_gzip  set on CEREUS_OK; good as long as the app
  * @return CEREUS_OK; CEREUS_E_NOT_FOUND: "failed to get protobuf message descriptor"
  * Thread: setup, and any after the start.

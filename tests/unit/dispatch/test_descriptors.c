@@ -119,9 +119,9 @@ static void a_file_without_a_package_is_found_by_bare_names(void **state)
 static void pitayas_own_types_are_known(void **state)
 {
     const char *const names[] = {
-        "protos.Doc",   "protos.ProtoNames", "protos.ProtoDescriptors", "protos.Error",   "protos.Error.MetadataEntry",
-        "error.proto",  "protos.Session",    "protos.Response",         "protos.KickMsg", "protos.KickAnswer",
-        "protos.DocMsg"};
+        "protos.Doc",    "protos.ProtoNames", "protos.ProtoDescriptors", "protos.Error",   "protos.Error.MetadataEntry",
+        "error.proto",   "protos.Session",    "protos.Response",         "protos.KickMsg", "protos.KickAnswer",
+        "protos.DocMsg", "protos.Push"};
     cereus_slice gzip;
     for (size_t i = 0; i < CEREUS_COUNT(names); i++)
         assert_int_equal(find(names[i], &gzip), CEREUS_OK);
