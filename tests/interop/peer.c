@@ -1,5 +1,5 @@
 /* tests/interop/peer: a member of a mixed cluster, a room or a connector, with the handlers and remotes of the Go peers that it
- * stands beside or in place of. On the public interface only.
+ * stands beside or in place of, the documentation remotes that Pitaya's demos have, and control.h. On the public interface only.
  *
  *     peer --type room|connector --id ID [--frontend --port PORT] [--etcd HOST:PORT] [--nats URL]
  *          [--rpc nats|grpc --grpc-port P] [--prefix pitaya/] [--serializer json|protobuf] [--groups memory|etcd]
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "control.h"
 #include "member.h"
 #include "peer.pb-c.h"
 
@@ -178,7 +179,7 @@ static cereus_status do_note(cereus_ctx *ctx, const json_t *in, json_t **out)
 
 static cereus_status do_notepanic(cereus_ctx *ctx, const json_t *in, json_t **out)
 {
-    return cereus_fail(ctx, NULL, "boom string");
+    return cereus_fail(ctx, NULL, "boom note");
 }
 
 /* -- handlers: the session -- */
@@ -578,6 +579,14 @@ static const cereus_method remotes[] = {
     REMOTE("rich", CEREUS_MESSAGE, &peer__rich__descriptor, re_rich),
 };
 
+/* Operations that a test asks for apart from any request. */
+static const control_op controls[] = {
+    {"rpc", do_callrpc},
+    {"pushusers", do_pushusers},
+    {"kickusers", do_kickusers},
+    {"group", do_group},
+};
+
 /* -- start -- */
 
 static cereus_status prepare(cereus_app *app, cereus_error *err)
@@ -585,7 +594,10 @@ static cereus_status prepare(cereus_app *app, cereus_error *err)
     const char *name = cereus_app_type(app);
     cereus_service_options options = {.home = CEREUS_HOME_SESSION};
     CEREUS_TRY(cereus_app_register(app, name, handlers, CEREUS_COUNT(handlers), &options, err));
-    return cereus_app_register_remote(app, name, remotes, CEREUS_COUNT(remotes), &options, err);
+    CEREUS_TRY(cereus_app_register_remote(app, name, remotes, CEREUS_COUNT(remotes), &options, err));
+    CEREUS_TRY(cereus_app_register_docs(app, "docshandler", err));
+    CEREUS_TRY(cereus_app_register_docs_remote(app, "docs", err));
+    return control_register(app, controls, CEREUS_COUNT(controls), err);
 }
 
 static bool show_port; /* nobody could know it */
