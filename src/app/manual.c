@@ -25,23 +25,35 @@ static bool is_busy(const crs_loop *loop)
            crs_timers_next_us(&loop->timers) <= loop->now_us;
 }
 
+static void guard(bool on)
+{
+    static _Thread_local unsigned depth;
+    static _Thread_local struct sigaction segv,
+        bus; /* of the test's framework, which could not jump off a fiber's stack */
+    if (on && depth++ == 0) {
+        sigaction(SIGSEGV, NULL, &segv);
+        sigaction(SIGBUS, NULL, &bus);
+        crs_fibers_catch_overflow();
+    } else if (!on && --depth == 0) {
+        sigaction(SIGSEGV, &segv, NULL);
+        sigaction(SIGBUS, &bus, NULL);
+    }
+}
+
 /** One turn. Returns whether anything happened in it or is to happen still. */
 static bool turn_loop(crs_app_loop *l)
 {
     crs_loop *loop = l->loop;
     crs_fibers_activity *activity = crs_fibers_watch(l->dispatch.fibers);
     uint64_t resumes = atomic_load_explicit(&activity->resumes, memory_order_relaxed);
-    struct sigaction segv, bus; /* of the test's framework, which could not jump off a fiber's stack */
-    sigaction(SIGSEGV, NULL, &segv);
-    sigaction(SIGBUS, NULL, &bus);
+    guard(true);
     crs_fibers_watch_overflow(l->dispatch.fibers);
     crs_loop *was = crs_loop_enter(loop);
     crs_loop_update_now(loop);
     bool busy = is_busy(loop);
     crs_loop_turn(loop);
     crs_loop_enter(was);
-    sigaction(SIGSEGV, &segv, NULL);
-    sigaction(SIGBUS, &bus, NULL);
+    guard(false);
     return busy || is_busy(loop) || atomic_load_explicit(&activity->resumes, memory_order_relaxed) != resumes;
 }
 
@@ -73,6 +85,18 @@ void crs_manual_go_on(cereus_app *app)
         app->still_turns = 0;
         app->manual->idle(app->manual->user);
     }
+}
+
+static void on_loop(cereus_app *app, uint32_t loop, void (*fn)(void *user), void *user)
+{
+    crs_app_loop *l = &app->loops[loop];
+    guard(true);
+    crs_fibers_watch_overflow(l->dispatch.fibers);
+    crs_loop *was = crs_loop_enter(l->loop);
+    crs_loop_update_now(l->loop);
+    fn(user);
+    crs_loop_enter(was);
+    guard(false);
 }
 
 static bool wants_end(cereus_app *app)
@@ -140,6 +164,8 @@ const crs_manual_ops cereus_private_manual = {
     .use = use,
     .turn = turn,
     .next_ms = next_ms,
+    .on_loop = on_loop,
+    .guard = guard,
     .wants_end = wants_end,
     .open = open_conn,
     .hang_up = hang_up,

@@ -20,6 +20,7 @@ typedef struct crs_manual {
     /** A start or stop waits, and no loop has anything left to do at this time: let peers act, or move the clock. */
     void (*idle)(void *user);
     void *user;
+    uint64_t seed; /* of all that is random in it; 0: one that nobody knows */
 } crs_manual;
 
 typedef struct crs_manual_conn crs_manual_conn; /* a peer's end of a connection */
@@ -34,6 +35,12 @@ typedef struct crs_manual_ops {
     bool (*turn)(cereus_app *app);
     /** When the clock shows this the app has something to do; UINT64_MAX: never. */
     uint64_t (*next_ms)(cereus_app *app);
+
+    /** Fibers that overflow their stack are named between guard(true) and guard(false), which may be nested, on this thread.
+     * Each turn does that too; around many it is done once. */
+    void (*guard)(bool on);
+    /** Call @p fn as loop @p loop would; the app runs. */
+    void (*on_loop)(cereus_app *app, uint32_t loop, void (*fn)(void *user), void *user);
 
     /** Has somebody asked for the end? Of any app that runs, also of one with threads. */
     bool (*wants_end)(cereus_app *app);

@@ -112,9 +112,12 @@ static cereus_status make_loop(cereus_app *app, uint32_t index, cereus_error *er
     if (app->manual) {
         loop_opt.clock = app->manual->clock;
         loop_opt.clock_user = app->manual->user;
+        loop_opt.seed = app->manual->seed ? app->manual->seed + index : 0;
     }
     CEREUS_TRY(crs_loop_new(&loop_opt, &l->loop, err));
     crs_loop_enter(l->loop);
+    if (index == 0)
+        app->core.key_seed = crs_loop_random(l->loop, UINT64_MAX);
     crs_fibers_options fiber_opt = {.max = (size_t)crs_config_int(cfg, CRS_KEY_FIBERS_MAX),
                                     .reserve = (size_t)crs_config_int(cfg, CRS_KEY_FIBERS_MAX),
                                     .stack_len = crs_config_size(cfg, CRS_KEY_FIBERS_STACK),
@@ -163,6 +166,7 @@ static void *loop_main(void *arg)
     crs_app_loop *l = arg;
     cereus_app *app = l->app;
     crs_loop_enter(l->loop);
+    crs_fibers_catch_overflow();
     crs_fibers_watch_overflow(l->dispatch.fibers);
     crs_watchdog_add(app->watchdog, l->dispatch.fibers);
     crs_loop_run(l->loop);

@@ -142,7 +142,7 @@ static cereus_status choose(call *c, cereus_slice route)
     size_t count, first = crs_servers_of_type(l->servers, type, &count);
     if (count == 0)
         return refuse(c, CEREUS_E_UNAVAILABLE, "PIT-500", "no servers available of this type");
-    c->to = crs_servers_at(l->servers, first + crs_cluster_random(l, count));
+    c->to = crs_servers_at(l->servers, first + crs_loop_random(l->d->loop, count));
     return CEREUS_OK;
 }
 

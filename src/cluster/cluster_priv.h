@@ -16,7 +16,6 @@ typedef struct crs_cluster_loop {
     crs_strmap lanes;     /* loop: frontend and session -> lane, while something of it is served */
     size_t serving;       /* loop: requests of others that have not been answered */
     size_t forwarding;    /* loop: messages of clients that are out */
-    uint64_t random;      /* loop */
     uint64_t request_count;
     char request_prefix[13];
 } crs_cluster_loop;
@@ -46,8 +45,6 @@ static inline crs_cluster_loop *crs_cluster_here(const crs_dispatch *d)
 /* How long a served call may take beyond its caller's patience, so that the caller hears its own PIT-408 first. */
 enum { CRS_GRACE_MS = 10 };
 
-/** A number below @p bound. */
-uint64_t crs_cluster_random(crs_cluster_loop *l, uint64_t bound);
 /** Has @p server said that it is one of ours? */
 bool crs_cluster_capable(crs_cluster_loop *l, const char *server_id);
 void crs_cluster_learn(crs_cluster_loop *l, const char *server_id, uint64_t extension);

@@ -17,7 +17,7 @@ static void make_request_id(crs_cluster_loop *l, char out[23])
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     if (!l->request_prefix[0]) {
         for (size_t i = 0; i < 12; i++)
-            l->request_prefix[i] = digits[crs_cluster_random(l, 62)];
+            l->request_prefix[i] = digits[crs_loop_random(l->d->loop, 62)];
     }
     memcpy(out, l->request_prefix, 12);
     uint64_t n = l->request_count++;
@@ -54,7 +54,8 @@ cereus_status crs_meta_of_message(crs_cluster_loop *l, cereus_slice route, uint6
     CEREUS_TRY(crs_bytes_append_str(out, ",\"req-route\":"));
     CEREUS_TRY(put_string(out, route));
     return crs_bytes_printf(out, ",\"req-start-time\":%" PRIu64 ",\"reqTimeout\":\"%s\",\"request.id\":\"%s\"}",
-                            crs_clock_ns(CLOCK_REALTIME), crs_format_go_duration_ms((int64_t)timeout_ms, timeout), id);
+                            crs_loop_unix_now_ns(l->d->loop), crs_format_go_duration_ms((int64_t)timeout_ms, timeout),
+                            id);
 }
 
 /** As every server of Pitaya does with what comes: the route is that of this call, and a call has an id. */
@@ -132,7 +133,7 @@ cereus_status crs_meta_of_call(cereus_ctx *ctx, crs_cluster_loop *l, uint64_t *t
         char id[23];
         make_request_id(l, id);
         json_object_set_new(object, "req-route", json_string(ctx->route));
-        json_object_set_new(object, "req-start-time", json_integer((json_int_t)crs_clock_ns(CLOCK_REALTIME)));
+        json_object_set_new(object, "req-start-time", json_integer((json_int_t)crs_loop_unix_now_ns(l->d->loop)));
         if (!json_object_get(object, "request.id"))
             json_object_set_new(object, "request.id", json_string(id));
     }

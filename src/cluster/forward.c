@@ -182,7 +182,7 @@ static crs_server *pick(crs_cluster_loop *l, crs_agent *agent, const crs_call *c
     crs_server *same = !call->concurrent && agent->forwarding > 1 ? current(l, agent, first, count) : NULL;
     if (same) /* it stays where its others are */
         return same;
-    return crs_servers_at(l->servers, first + crs_cluster_random(l, count));
+    return crs_servers_at(l->servers, first + crs_loop_random(l->d->loop, count));
 }
 
 bool crs_forward_may_follow(crs_dispatch *d, crs_agent *agent, cereus_slice type)

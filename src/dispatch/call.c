@@ -378,7 +378,7 @@ static uint32_t home_of(crs_dispatch *d, crs_agent *agent, const crs_method *met
                                  .uid = agent->uid ? agent->uid : "",
                                  .addr = crs_peer_text(&agent->peer, addr)};
         uint64_t key = s->opt.key(&handle, method->decl.name, body, s->opt.key_user);
-        return (uint32_t)(crs_hash_bytes(&key, sizeof key) % d->core->loop_count);
+        return crs_core_home_of_key(d->core, key);
     }
     }
     return d->loop->index;

@@ -62,9 +62,18 @@ struct crs_core {
     crs_hook *on_bind, *on_after_bind, *on_close, *validators;
     size_t inbox_messages, inbox_bytes; /* per session */
     bool all_concurrent;                /* session.ordering: pitaya */
+    uint64_t key_seed;                  /* so that nobody can aim at one loop with keys */
     uint32_t loop_count;
     crs_dispatch *loops[CRS_LOOPS_MAX];
 };
+
+/** The loop of CEREUS_HOME_KEY. */
+static inline uint32_t crs_core_home_of_key(const crs_core *core, uint64_t key)
+{
+    __uint128_t m = (__uint128_t)(key ^ core->key_seed) * 0xa0761d6478bd642fu;
+    uint64_t mixed = (uint64_t)m ^ (uint64_t)(m >> 64);
+    return (uint32_t)((mixed ^ mixed >> 32) % core->loop_count);
+}
 
 /** The agents' way up; give it to the frontends. */
 extern const crs_agent_ops crs_dispatch_agent_ops;

@@ -88,7 +88,7 @@ static uint32_t home_of(const crs_serving *s)
         cereus_session handle = {
             .core = core, .remote = s->session, .uid = s->session ? s->session->uid : "", .addr = ""};
         uint64_t key = service->opt.key(&handle, s->method->decl.name, s->body, service->opt.key_user);
-        return (uint32_t)(crs_hash_bytes(&key, sizeof key) % core->loop_count);
+        return crs_core_home_of_key(core, key);
     }
     return s->origin->loop->index; /* the session is elsewhere: here is as good as anywhere */
 }

@@ -226,7 +226,7 @@ static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
             return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
         }
     }
-    uint64_t now_us = crs_clock_us(CLOCK_REALTIME);
+    uint64_t now_us = crs_loop_unix_now_ns(d->loop) / 1000;
     if (!st) {
         if ((st = crs_uid_claim(core->uids, cereus_slice_str(uid), agent->id, now_us, &old)))
             crs_ctx_error(ctx, st, "PIT-500", "out of memory");

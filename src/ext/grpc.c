@@ -9,7 +9,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "ext/grpc_frame.h"
 #include "ext/h2.h"
@@ -803,14 +802,6 @@ cereus_status crs_grpc_call_await(crs_fiber *fiber, crs_grpc_channel *channel, c
 
 /* ---- the connection ---- */
 
-static uint64_t random_below(uint64_t bound)
-{
-    uint64_t r;
-    if (getrandom(&r, sizeof r, GRND_NONBLOCK) != sizeof r)
-        r = uv_hrtime();
-    return r % (bound ? bound : 1);
-}
-
 static void set_why(crs_grpc_channel *ch, const cereus_error *why)
 {
     ch->why = *why;
@@ -860,7 +851,7 @@ static void back_off(crs_grpc_channel *ch)
         pause = (uint64_t)ch->opt.backoff_min_ms << ch->attempt;
     ch->attempt++;
     ch->state = CHANNEL_BACKOFF;
-    set_timer(ch, &ch->timer, pause / 2 + random_below(pause / 2 + 1));
+    set_timer(ch, &ch->timer, pause / 2 + crs_loop_random(ch->loop, pause / 2 + 1));
 }
 
 /** This endpoint is of no use now: the next one, or a pause when all have been tried. */
@@ -918,7 +909,8 @@ static void connection_lost(crs_grpc_channel *ch, const cereus_error *why)
         back_off(ch); /* it was there only for a moment, again */
     } else {
         ch->attempt = 1;
-        set_timer(ch, &ch->timer, random_below(ch->opt.backoff_min_ms)); /* a cluster must not come back in step */
+        set_timer(ch, &ch->timer,
+                  crs_loop_random(ch->loop, 1 + ch->opt.backoff_min_ms)); /* a cluster must not come back in step */
     }
 }
 

@@ -587,7 +587,7 @@ static void on_fault(int sig, siginfo_t *info, void *ucontext)
 }
 #endif
 
-void crs_fibers_watch_overflow(crs_fibers *fibers)
+void crs_fibers_catch_overflow(void)
 {
 #ifndef CRS_ASAN
     static _Thread_local uint8_t alt_stack[32 * 1024];
@@ -597,5 +597,9 @@ void crs_fibers_watch_overflow(crs_fibers *fibers)
     sigaction(SIGSEGV, &sa, NULL);
     sigaction(SIGBUS, &sa, NULL);
 #endif
+}
+
+void crs_fibers_watch_overflow(crs_fibers *fibers)
+{
     watched = fibers;
 }

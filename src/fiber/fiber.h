@@ -28,7 +28,8 @@ typedef struct crs_fibers_options {
 cereus_status crs_fibers_new(crs_loop *loop, const crs_fibers_options *opt, crs_fibers **ret_fibers, cereus_error *err);
 /** No fiber may be alive. Returns NULL. */
 crs_fibers *crs_fibers_free(crs_fibers *fibers);
-/** Catch stack overflows of this thread's fibers and name the fiber before the process ends. Thread: loop, once. */
+/** Catch stack overflows on this thread and name the fiber before the process ends: of those watched last. Thread: loop. */
+void crs_fibers_catch_overflow(void);
 void crs_fibers_watch_overflow(crs_fibers *fibers);
 /** Fibers alive. */
 size_t crs_fibers_alive(const crs_fibers *fibers);

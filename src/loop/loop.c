@@ -2,6 +2,7 @@
  * uv_prepare, which runs after everything that a turn did and right before the loop sleeps). */
 #include "loop/loop.h"
 
+#include <sys/random.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -138,6 +139,9 @@ cereus_status crs_loop_new(const crs_loop_options *opt, crs_loop **ret_loop, cer
     loop->clock = opt->clock;
     loop->clock_user = opt->clock_user;
     loop->index = opt->index;
+    loop->random = opt->seed;
+    if (!loop->random && getrandom(&loop->random, sizeof loop->random, 0) != (ssize_t)sizeof loop->random)
+        loop->random = uv_hrtime();
     loop->mail_capacity = opt->mailbox_capacity;
     loop->timer_due_us = UINT64_MAX;
     crs_timers_init(&loop->timers);
@@ -185,6 +189,15 @@ crs_loop *crs_loop_free(crs_loop *loop)
     crs_free(loop->read_buf);
     crs_free(loop);
     return NULL;
+}
+
+uint64_t crs_loop_random(crs_loop *loop, uint64_t bound)
+{
+    loop->random += 0x9e3779b97f4a7c15u; /* splitmix64 */
+    uint64_t z = loop->random;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (z ^ z >> 31) % bound;
 }
 
 void crs_loop_run(crs_loop *loop)

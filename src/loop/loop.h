@@ -46,6 +46,7 @@ typedef struct crs_loop_options {
     crs_log_clock_fn
         *clock; /* NULL: the system's; a test brings its own, moves it at will, and calls crs_loop_turn() */
     void *clock_user;
+    uint64_t seed; /* of crs_loop_random(), for tests; 0: one that nobody knows */
 } crs_loop_options;
 
 struct crs_loop {
@@ -59,6 +60,7 @@ struct crs_loop {
     uint64_t now_us;         /* loop: monotonic, as of the event being handled */
     uint64_t now_ms;         /* the same, whole milliseconds */
     uint64_t unix_base_ms;   /* set once: now_ms + this is Unix time */
+    uint64_t random;         /* loop */
     uint8_t *read_buf;       /* loop: CRS_READ_BUFFER_LEN bytes that whoever reads a socket uses */
 
     uv_async_t wake;
@@ -117,11 +119,20 @@ static inline uint64_t crs_loop_clock_us(const crs_loop *loop)
                                      : uv_hrtime() / 1000;
 }
 
-/** Milliseconds since 1970, looked at now: unlike crs_loop_unix_ms() it hears of a clock that was set. Thread: any. */
+/** Nanoseconds since 1970, looked at now: unlike crs_loop_unix_ms() it hears of a clock that was set. Thread: any. */
+static inline uint64_t crs_loop_unix_now_ns(const crs_loop *loop)
+{
+    return CRS_UNLIKELY(loop->clock) ? (uint64_t)loop->clock(CLOCK_REALTIME, loop->clock_user) * 1000000
+                                     : crs_clock_ns(CLOCK_REALTIME);
+}
+
 static inline int64_t crs_loop_unix_now_ms(const crs_loop *loop)
 {
-    return loop->clock ? loop->clock(CLOCK_REALTIME, loop->clock_user) : (int64_t)crs_clock_ms(CLOCK_REALTIME);
+    return (int64_t)(crs_loop_unix_now_ns(loop) / 1000000);
 }
+
+/** A number below @p bound (1..), good enough to spread load and waits; no secret. Thread: loop, or setup. */
+uint64_t crs_loop_random(crs_loop *loop, uint64_t bound);
 
 /** Look at the clock. Thread: loop. */
 static inline void crs_loop_update_now(crs_loop *loop)

@@ -90,7 +90,9 @@ static void a_forwarded_message_has_what_pitaya_sends(void **state)
 {
     static char peer[] = "\"peer.id\":\"fe-1\",\"peer.service\":\"connector\"";
     static crs_cluster cluster = {.peer_json = peer};
-    crs_cluster_loop l = {.cluster = &cluster, .random = 77};
+    static crs_loop loop = {.random = 77};
+    static crs_dispatch d = {.loop = &loop};
+    crs_cluster_loop l = {.cluster = &cluster, .d = &d};
     crs_bytes out;
     crs_bytes_init(&out, 10000);
     assert_int_equal(crs_meta_of_message(&l, cereus_slice_str("room.room.echo"), 5000, &out), CEREUS_OK);

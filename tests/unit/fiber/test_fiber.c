@@ -573,6 +573,7 @@ static void a_stack_overflow_names_the_fiber_before_the_process_ends(void **stat
         dup2(ends[1], STDERR_FILENO);
         world w;
         world_open(&w);
+        crs_fibers_catch_overflow();
         crs_fibers_watch_overflow(w.fibers);
         assert_int_equal(crs_fiber_start(w.fibers, "other", park_for_ever, &w), CEREUS_OK);
         assert_int_equal(crs_fiber_start(w.fibers, "room.deep", overflow, &w), CEREUS_OK);
