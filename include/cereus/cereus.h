@@ -8,6 +8,7 @@
 #include <cereus/config.h>
 #include <cereus/context.h>
 #include <cereus/docs.h>
+#include <cereus/engine.h>
 #include <cereus/group.h>
 #include <cereus/handler.h>
 #include <cereus/log.h>

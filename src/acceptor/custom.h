@@ -18,10 +18,4 @@ cereus_status crs_custom_add(crs_custom_acceptor **list, const char *scheme, con
 const crs_custom_acceptor *crs_custom_find(const crs_custom_acceptor *list, const char *url);
 void crs_custom_free_all(crs_custom_acceptor **list);
 
-/** How an acceptor sees @p t. */
-static inline cereus_loop *crs_custom_loop(crs_transport *t)
-{
-    return (cereus_loop *)t;
-}
-
 #endif

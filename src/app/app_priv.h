@@ -91,6 +91,7 @@ struct cereus_app {
     bool clustered;       /* the game asks for a cluster */
     crs_cluster *cluster; /* NULL: alone, or not running */
     crs_cluster_route *routes;
+    crs_cluster_engine *engines;
     struct json_t *metadata; /* of strings; NULL: none */
     crs_modules modules;
     crs_app_timers *timers;

@@ -60,6 +60,20 @@ cereus_status cereus_app_after_remote(cereus_app *app, cereus_after_fn *fn, void
     return crs_hook_add(&app->core.remotes.after, false, NULL, (void (*)(void))fn, user);
 }
 
+cereus_status cereus_app_add_discovery(cereus_app *app, const char *name, const cereus_discovery_engine *engine,
+                                       void *user, cereus_error *err)
+{
+    CEREUS_TRY(crs_app_check_setup(app, err, "engines"));
+    return crs_cluster_engine_add(&app->engines, name, engine, NULL, user, err);
+}
+
+cereus_status cereus_app_add_rpc(cereus_app *app, const char *name, const cereus_rpc_engine *engine, void *user,
+                                 cereus_error *err)
+{
+    CEREUS_TRY(crs_app_check_setup(app, err, "engines"));
+    return crs_cluster_engine_add(&app->engines, name, NULL, engine, user, err);
+}
+
 bool cereus_app_is_ready(cereus_app *app)
 {
     pthread_mutex_lock(&app->mu);
@@ -76,6 +90,7 @@ void crs_app_cluster_fini(cereus_app *app)
         crs_free(app->routes);
         app->routes = next;
     }
+    crs_cluster_engines_free(&app->engines);
     json_decref(app->metadata);
 }
 
@@ -95,11 +110,6 @@ cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
     }
     if (strcmp(rpc, "auto") == 0)
         rpc = strcmp(discovery, "local") == 0 ? "local" : "nats";
-    const crs_discovery_ops *discovery_ops = crs_discovery_engine(discovery);
-    const crs_rpc_ops *rpc_ops = crs_rpc_engine(rpc);
-    if (!discovery_ops || !rpc_ops)
-        return crs_fail(err, CEREUS_E_UNSUPPORTED, "%s: this version has no engine called \"%s\"",
-                        discovery_ops ? "cereus.cluster.rpc" : "cereus.cluster", discovery_ops ? rpc : discovery);
     struct utsname host;
     if (uname(&host) != 0)
         host.nodename[0] = '\0';
@@ -116,8 +126,9 @@ cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
                  .hostname = host.nodename,
                  .frontend = app->frontend,
                  .metadata = (const char *)meta.data},
-        .discovery = discovery_ops,
-        .rpc = rpc_ops,
+        .discovery = discovery,
+        .rpc = rpc,
+        .engines = app->engines,
         .dir = crs_local_dir(crs_config_text(cfg, CRS_KEY_CLUSTER_DIR), dir, sizeof dir),
         .config = cfg,
         .routes = app->routes,

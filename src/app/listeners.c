@@ -209,7 +209,7 @@ cereus_status crs_listeners_open(crs_app_loop *l, cereus_error *err)
             continue;
         }
         l->listeners.custom_started[i] = true;
-        cereus_status st = one->custom->ops->start(one->custom_state, crs_custom_loop(l->dispatch.transport), err);
+        cereus_status st = one->custom->ops->start(one->custom_state, crs_public_loop(l->dispatch.transport), err);
         if (st)
             return crs_fail_in(err, st, "listener \"%s\"", one->endpoint.text);
     }
@@ -222,7 +222,7 @@ void crs_listeners_close(crs_app_loop *l)
     for (size_t i = 0; i < all->count; i++) {
         l->listeners.ours[i] = crs_listener_free(l->listeners.ours[i]);
         if (l->listeners.custom_started[i] && all->all[i].custom->ops->stop)
-            all->all[i].custom->ops->stop(all->all[i].custom_state, crs_custom_loop(l->dispatch.transport));
+            all->all[i].custom->ops->stop(all->all[i].custom_state, crs_public_loop(l->dispatch.transport));
         l->listeners.custom_started[i] = false;
     }
 }

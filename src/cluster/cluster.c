@@ -2,9 +2,10 @@
 #include "cluster/cluster.h"
 
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "cluster/cluster_priv.h"
+#include "cluster/discovery/discovery_impl.h"
+#include "cluster/rpc/rpc_impl.h"
 
 enum { OUT_MAX = CRS_PACKET_BODY_MAX + (1 << 20), CAPABLE_MAX = CRS_SERVERS_MAX, SETTLE_MS = 2000 };
 
@@ -108,14 +109,6 @@ static const crs_discovery_events discovery_events = {.on_list = on_list, .on_pu
 
 /* ---- small things for the files beside ---- */
 
-uint64_t crs_cluster_random(crs_cluster_loop *l, uint64_t bound)
-{
-    l->random ^= l->random << 13; /* xorshift64: who is picked is no secret */
-    l->random ^= l->random >> 7;
-    l->random ^= l->random << 17;
-    return l->random % bound;
-}
-
 bool crs_cluster_capable(crs_cluster_loop *l, const char *server_id)
 {
     return crs_strmap_get(&l->capable, cereus_slice_str(server_id));
@@ -151,6 +144,52 @@ void crs_cluster_settle(crs_cluster_loop *l, crs_fiber *fiber)
     CRS_UNUSED(st);
 }
 
+/* ---- engines of the game's own ---- */
+
+static const crs_cluster_engine *find_engine(const crs_cluster_engine *list, const char *name, bool discovery)
+{
+    while (list && (strcmp(list->name, name) != 0 || discovery != (list->discovery != NULL)))
+        list = list->next;
+    return list;
+}
+
+cereus_status crs_cluster_engine_add(crs_cluster_engine **list, const char *name,
+                                     const cereus_discovery_engine *discovery, const cereus_rpc_engine *rpc, void *user,
+                                     cereus_error *err)
+{
+    const char *what = discovery ? "discovery" : "rpc engine";
+    bool complete = discovery ? discovery->open && discovery->join && discovery->leave
+                              : rpc->open && rpc->start && rpc->send && rpc->stop;
+    size_t len = strlen(name);
+    bool good = len > 0 && len <= 32 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+    if (!good)
+        return crs_fail(err, CEREUS_E_INVALID, "%s \"%.40s\": a name is lower-case letters, digits and -, at most 32",
+                        what, name);
+    if (!complete)
+        return crs_fail(err, CEREUS_E_INVALID, "%s \"%s\": needs the functions %s", what, name,
+                        discovery ? "open, join and leave" : "open, start, send and stop");
+    bool taken = strcmp(name, "auto") == 0 || strcmp(name, "none") == 0 || strcmp(name, "grpc") == 0 ||
+                 (discovery ? crs_discovery_engine(name) != NULL : crs_rpc_engine(name) != NULL);
+    if (taken || find_engine(*list, name, discovery != NULL))
+        return crs_fail(err, CEREUS_E_EXISTS, "%s \"%s\": this name is taken", what, name);
+    crs_cluster_engine *e = crs_zalloc(sizeof *e + len + 1);
+    if (!e)
+        return crs_fail(err, CEREUS_E_NOMEM, "%s \"%s\": out of memory", what, name);
+    *e = (crs_cluster_engine){.next = *list, .discovery = discovery, .rpc = rpc, .user = user};
+    memcpy(e->name, name, len);
+    *list = e;
+    return CEREUS_OK;
+}
+
+void crs_cluster_engines_free(crs_cluster_engine **list)
+{
+    while (*list) {
+        crs_cluster_engine *next = (*list)->next;
+        crs_free(*list);
+        *list = next;
+    }
+}
+
 /* ---- life ---- */
 
 static char *make_peer_json(const cereus_server *self)
@@ -165,6 +204,38 @@ static char *make_peer_json(const cereus_server *self)
     char *inner = st ? NULL : crs_strndup((char *)text.data + 1, text.len - 3); /* without the braces */
     crs_bytes_fini(&text);
     return inner;
+}
+
+static cereus_status make_engines(crs_cluster *c, cereus_error *err)
+{
+    const crs_cluster_options *opt = &c->opt;
+    const crs_cluster_engine *ours = find_engine(opt->engines, opt->discovery, true);
+    const crs_discovery_ops *discovery_ops = ours ? &crs_discovery_custom : crs_discovery_engine(opt->discovery);
+    if (!discovery_ops)
+        return crs_fail(err, CEREUS_E_UNSUPPORTED, "cereus.cluster: there is no engine called \"%s\"", opt->discovery);
+    crs_discovery_options discovery = {.self = &opt->self,
+                                       .log = opt->core->log,
+                                       .config = opt->config,
+                                       .dir = c->dir,
+                                       .engine = ours ? ours->discovery : NULL,
+                                       .engine_user = ours ? ours->user : NULL,
+                                       .core = opt->core,
+                                       .events = &discovery_events,
+                                       .user = c};
+    ours = find_engine(opt->engines, opt->rpc, false);
+    const crs_rpc_ops *rpc_ops = ours ? &crs_rpc_custom : crs_rpc_engine(opt->rpc);
+    if (!rpc_ops)
+        return crs_fail(err, CEREUS_E_UNSUPPORTED, "cereus.cluster.rpc: there is no engine called \"%s\"", opt->rpc);
+    crs_rpc_options rpc = {.self = &opt->self,
+                           .log = opt->core->log,
+                           .request_max = OUT_MAX,
+                           .dir = c->dir,
+                           .config = opt->config,
+                           .engine = ours ? ours->rpc : NULL,
+                           .engine_user = ours ? ours->user : NULL,
+                           .core = opt->core};
+    CEREUS_TRY(crs_discovery_claim(discovery_ops, &discovery, &c->discovery, err));
+    return crs_rpc_new(rpc_ops, &rpc, &c->rpc, err);
 }
 
 cereus_status crs_cluster_new(const crs_cluster_options *opt, crs_cluster **ret_cluster, cereus_error *err)
@@ -188,17 +259,7 @@ cereus_status crs_cluster_new(const crs_cluster_options *opt, crs_cluster **ret_
     c->opt.dir = c->dir = crs_strdup(opt->dir); /* the engines look at it as long as they live */
     if (!c->dir || !(c->peer_json = make_peer_json(&c->opt.self)) || !(c->servers = crs_servers_new(&c->self, 1)))
         goto fail;
-    crs_discovery_options discovery = {.self = &c->opt.self,
-                                       .log = opt->core->log,
-                                       .config = opt->config,
-                                       .dir = c->dir,
-                                       .events = &discovery_events,
-                                       .user = c};
-    if ((st = crs_discovery_claim(opt->discovery, &discovery, &c->discovery, err)))
-        goto fail;
-    crs_rpc_options rpc = {
-        .self = &c->opt.self, .log = opt->core->log, .request_max = OUT_MAX, .dir = c->dir, .config = opt->config};
-    if ((st = crs_rpc_new(opt->rpc, &rpc, &c->rpc, err)))
+    if ((st = make_engines(c, err)))
         goto fail;
     crs_free(text);
     *ret_cluster = c;
@@ -243,8 +304,6 @@ cereus_status crs_cluster_open(crs_cluster *c, crs_dispatch *d, cereus_error *er
     crs_strmap_init(&l->lanes);
     crs_bytes_init(&l->out, OUT_MAX);
     crs_bytes_init(&l->meta, OUT_MAX);
-    if (getrandom(&l->random, sizeof l->random, 0) != (ssize_t)sizeof l->random || l->random == 0)
-        l->random = 0x9e3779b97f4a7c15u + d->loop->index;
     return crs_rpc_open(c->rpc, d->loop, &crs_cluster_events, l, &l->link, err);
 }
 

@@ -25,12 +25,27 @@ typedef struct crs_cluster_route {
     void *user;
 } crs_cluster_route;
 
+/** An engine of the game's own. */
+typedef struct crs_cluster_engine {
+    struct crs_cluster_engine *next;
+    const cereus_discovery_engine *discovery; /* NULL: it is an rpc engine */
+    const cereus_rpc_engine *rpc;
+    void *user;
+    char name[];
+} crs_cluster_engine;
+
+/** As cereus_app_add_discovery() and cereus_app_add_rpc(); one of the two is given. Thread: setup. */
+cereus_status crs_cluster_engine_add(crs_cluster_engine **list, const char *name,
+                                     const cereus_discovery_engine *discovery, const cereus_rpc_engine *rpc, void *user,
+                                     cereus_error *err);
+void crs_cluster_engines_free(crs_cluster_engine **list);
+
 typedef struct crs_cluster_options {
     crs_core *core;
-    cereus_server self; /* copied */
-    const crs_discovery_ops *discovery;
-    const crs_rpc_ops *rpc;
-    const char *dir; /* the run directory of `local` engines */
+    cereus_server self;                /* copied */
+    const char *discovery, *rpc;       /* the engines' names */
+    const crs_cluster_engine *engines; /* those of the game's own; borrowed */
+    const char *dir;                   /* the run directory of `local` engines */
     const cereus_config *config;
     const crs_cluster_route *routes; /* borrowed */
     uint64_t request_timeout_ms;     /* of a call that does not say */
@@ -39,7 +54,8 @@ typedef struct crs_cluster_options {
     bool unique;                     /* tell other frontends of a bind */
 } crs_cluster_options;
 
-/** Claims our id, connects. Ownership: gives. Thread: setup; may block. */
+/** Claims our id, connects. @return CEREUS_OK; CEREUS_E_UNSUPPORTED: no engine has that name; what the engines return.
+ * Ownership: gives. Thread: setup; may block. */
 cereus_status crs_cluster_new(const crs_cluster_options *opt, crs_cluster **ret_cluster, cereus_error *err);
 crs_cluster *crs_cluster_free(crs_cluster *c);
 /** What dispatch calls; its user is the cluster. */

@@ -60,13 +60,13 @@ cereus_status crs_cluster_stats(cereus_ctx *ctx, cereus_slice in, cereus_slice *
     }
     const cereus_server *self = crs_server_view(c->self);
     json_t *stats = cereus_ctx_keep(
-        ctx, json_pack("{s:s, s:s, s:b, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:o}", "id", self->id,
-                       "type", self->type, "frontend", self->frontend, "version", CEREUS_VERSION, "pid", (int)getpid(),
-                       "loops", (int)core->loop_count, "sessions", (json_int_t)sessions, "serving",
-                       (json_int_t)m.serving, "forwarding", (json_int_t)m.forwarding, "lanes", (json_int_t)m.lanes,
-                       "servers", (json_int_t)crs_servers_count(crs_cluster_here(ctx->dispatch)->servers), "discovery",
-                       c->opt.discovery->name, "rpc", c->opt.rpc->name, "ready", crs_cluster_ready(c), "counters",
-                       counters_of(core)));
+        ctx,
+        json_pack("{s:s, s:s, s:b, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:o}", "id", self->id, "type",
+                  self->type, "frontend", self->frontend, "version", CEREUS_VERSION, "pid", (int)getpid(), "loops",
+                  (int)core->loop_count, "sessions", (json_int_t)sessions, "serving", (json_int_t)m.serving,
+                  "forwarding", (json_int_t)m.forwarding, "lanes", (json_int_t)m.lanes, "servers",
+                  (json_int_t)crs_servers_count(crs_cluster_here(ctx->dispatch)->servers), "discovery",
+                  c->opt.discovery, "rpc", c->opt.rpc, "ready", crs_cluster_ready(c), "counters", counters_of(core)));
     crs_bytes text;
     crs_bytes_init(&text, 64 * 1024);
     cereus_status st = stats ? crs_json_text(stats, &text) : CEREUS_E_NOMEM;

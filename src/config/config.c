@@ -108,7 +108,9 @@ static bool find_choice(const char *choices, const char *text, int64_t *ret_inde
     size_t len = strlen(text);
     for (int64_t index = 0; choices; index++) {
         size_t choice_len = strcspn(choices, "|");
-        if (choice_len == len && memcmp(choices, text, len) == 0) {
+        bool own = choice_len == 1 && *choices == '*' && len > 0 &&
+                   strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+        if (own || (choice_len == len && memcmp(choices, text, len) == 0)) {
             *ret_index = index;
             return true;
         }

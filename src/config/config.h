@@ -38,7 +38,7 @@ typedef struct crs_config_info {
     crs_config_type type;
     const char *fallback; /* the default as text */
     int64_t min, max;
-    const char *choices; /* "a|b"; NULL: any text */
+    const char *choices; /* "a|b"; "|*" at the end: or a name of the game's own; NULL: any text */
     unsigned flags;
     const char *help;
 } crs_config_info;

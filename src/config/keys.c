@@ -50,10 +50,13 @@ const char *crs_config_limits(const crs_config_info *info, char *out, size_t cap
     out[0] = '\0';
     if (info->choices) {
         size_t len = 0;
-        for (const char *c = info->choices; *c && len + 3 < cap; c++) {
+        for (const char *c = info->choices; *c && len + 30 < cap; c++) {
             if (*c == '|')
                 out[len++] = ',';
-            out[len++] = *c == '|' ? ' ' : *c;
+            if (*c == '*')
+                len += (size_t)sprintf(out + len, "or your own");
+            else
+                out[len++] = *c == '|' ? ' ' : *c;
         }
         out[len] = '\0';
     } else if (info->max != 0) {

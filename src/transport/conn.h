@@ -115,6 +115,11 @@ typedef struct crs_transport_options {
 /** The shared part for @p loop. Ownership: gives. Thread: loop or setup. */
 cereus_status crs_transport_new(crs_loop *loop, const crs_transport_options *opt, crs_transport **ret_transport,
                                 cereus_error *err);
+/** How acceptors and engines of the game's own see a loop. */
+static inline cereus_loop *crs_public_loop(crs_transport *t)
+{
+    return (cereus_loop *)t;
+}
 /** Serve TLS with @p tls from the next connection on. @return CEREUS_OK; CEREUS_E_NOMEM. Ownership: takes the reference.
  * Thread: loop or setup. */
 CEREUS_MUST_USE cereus_status crs_transport_set_tls(crs_transport *t, crs_tls *tls);

@@ -11,6 +11,7 @@
 #define CRS_CLUSTER_DISCOVERY_DISCOVERY_H
 
 #include <cereus/config.h>
+#include <cereus/engine.h>
 
 #include "cluster/servers.h"
 #include "fiber/fiber.h"
@@ -31,12 +32,15 @@ typedef struct crs_discovery_options {
     const cereus_server *self; /* borrowed */
     crs_log *log;
     const cereus_config *config;
-    const char *dir; /* local: the run directory */
+    const char *dir;                       /* local: the run directory */
+    const cereus_discovery_engine *engine; /* of the game's own */
+    void *engine_user;
+    struct crs_core *core; /* likewise: its functions want a ctx */
     const crs_discovery_events *events;
     void *user;
 } crs_discovery_options;
 
-/** The engine called @p name; NULL: none. */
+/** The engine of ours called @p name; NULL: none. */
 const crs_discovery_ops *crs_discovery_engine(const char *name);
 
 /** Where servers of one machine meet: @p set, or, when that is empty, a directory of the user's own, in @p out. */

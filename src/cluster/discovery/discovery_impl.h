@@ -24,7 +24,6 @@ struct crs_discovery_ops {
     void (*fini)(crs_discovery *d);
 };
 
-extern const crs_discovery_ops crs_discovery_local;
-extern const crs_discovery_ops crs_discovery_etcd;
+extern const crs_discovery_ops crs_discovery_local, crs_discovery_etcd, crs_discovery_custom;
 
 #endif

@@ -7,6 +7,8 @@
 #ifndef CRS_CLUSTER_RPC_RPC_H
 #define CRS_CLUSTER_RPC_RPC_H
 
+#include <cereus/engine.h>
+
 #include "cluster/protocol.h"
 #include "cluster/servers.h"
 #include "loop/loop.h"
@@ -21,6 +23,9 @@ typedef struct crs_rpc_options {
     size_t request_max; /* longest request or reply, bytes */
     const char *dir;    /* local: where the sockets are */
     const cereus_config *config;
+    const cereus_rpc_engine *engine; /* of the game's own */
+    void *engine_user;
+    const struct crs_core *core; /* likewise: loops, as such engines see them */
 } crs_rpc_options;
 
 /** What comes in on a link. Slices are good until the function returns. Thread: the link's loop. */
@@ -90,7 +95,7 @@ void crs_rpc_server_gone(crs_rpc_link *link, const char *server_id);
 bool crs_rpc_has_callers(const crs_rpc_link *link);
 
 typedef struct crs_rpc_ops crs_rpc_ops;
-/** The engine called @p name; NULL: none. */
+/** The engine of ours called @p name; NULL: none. */
 const crs_rpc_ops *crs_rpc_engine(const char *name);
 
 /** Make the engine. Thread: setup; may block (connecting). Ownership: gives. */

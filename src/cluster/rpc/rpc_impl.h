@@ -59,7 +59,7 @@ struct crs_rpc_ops {
     bool (*connected)(const crs_rpc *rpc);
 };
 
-extern const crs_rpc_ops crs_rpc_local, crs_rpc_nats;
+extern const crs_rpc_ops crs_rpc_local, crs_rpc_nats, crs_rpc_custom;
 
 /** A reply to the call with @p id has come; one that is not out any more is counted and dropped. */
 void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response);

@@ -12,7 +12,7 @@ static conn_world w;
 
 static cereus_loop *loop_of(void)
 {
-    return crs_custom_loop(w.transport);
+    return crs_public_loop(w.transport);
 }
 
 /* ---- schemes ---- */
