@@ -92,10 +92,13 @@ static bool take_round(kit_world *w)
 {
     bool moved = false;
     kit_inside++;
+    ops->guard(true);
     for (cereus_test_app *t = w->apps; t; t = t->next) {
-        if (t->running)
+        if (t->running && !t->paused)
             moved |= ops->turn(t->app);
     }
+    moved |= kit_bus_step(w->bus);
+    ops->guard(false);
     kit_inside--;
     for (cereus_test_app *t = w->apps; t; t = t->next) {
         for (cereus_test_client *c = t->clients; c; c = c->next)
@@ -123,9 +126,9 @@ static void rest(cereus_test_where where, kit_world *w)
 /** The next time at which there is something to do; UINT64_MAX: none. */
 static uint64_t next_ms(const kit_world *w)
 {
-    uint64_t next = UINT64_MAX;
+    uint64_t next = kit_bus_next_ms(w->bus);
     for (cereus_test_app *t = w->apps; t; t = t->next) {
-        uint64_t at = t->running ? ops->next_ms(t->app) : UINT64_MAX;
+        uint64_t at = t->running && !t->paused ? ops->next_ms(t->app) : UINT64_MAX;
         next = at < next ? at : next;
         for (cereus_test_client *c = t->clients; c; c = c->next) {
             at = kit_client_next_ms(c);
@@ -410,8 +413,10 @@ cereus_test_app *cereus_test_end(cereus_test_app *t)
         return NULL;
     for (cereus_test_client *c = t->clients; c; c = c->next)
         cereus_test_hang_up(c);
+    t->paused = false;
     cereus_test_stop(t);
     cereus_app_free(t->app);
+    kit_bus_left(t);
     while (t->clients) {
         cereus_test_client *c = t->clients;
         t->clients = c->next;

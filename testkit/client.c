@@ -181,8 +181,8 @@ static kit_event *find(cereus_test_client *c, unsigned kinds)
 static ssize_t carrier_recv(void *user, void *buf, size_t cap)
 {
     cereus_test_client *c = user;
-    cereus_slice in = ops->received(c->conn);
-    if (in.len == 0 && !ops->closed(c->conn)) {
+    cereus_slice in = c->lost ? nothing : ops->received(c->conn);
+    if (in.len == 0 && !c->lost && !ops->closed(c->conn)) {
         errno = EAGAIN;
         return -1;
     }
@@ -197,7 +197,7 @@ static ssize_t carrier_recv(void *user, void *buf, size_t cap)
 static ssize_t carrier_send(void *user, const void *data, size_t len)
 {
     cereus_test_client *c = user;
-    cereus_status st = ops->send(c->conn, data, len);
+    cereus_status st = c->lost ? CEREUS_E_GONE : ops->send(c->conn, data, len);
     if (st) {
         errno = st == CEREUS_E_GONE ? EPIPE : ENOBUFS;
         return -1;
@@ -232,7 +232,10 @@ static void add_bytes(cereus_test_client *c, const void *data, size_t len)
 /** Read what is there. */
 static void raw_fill(cereus_test_client *c)
 {
-    if (c->conn) {
+    if (c->lost) {
+        c->moved = c->moved || !c->in_end;
+        c->in_end = true;
+    } else if (c->conn) {
         cereus_slice in = ops->received(c->conn);
         if (in.len)
             add_bytes(c, in.data, in.len);
@@ -260,7 +263,7 @@ static void raw_fill(cereus_test_client *c)
 
 bool kit_client_step(cereus_test_client *c)
 {
-    if (c->frozen)
+    if (c->frozen || (c->t->paused && !c->lost))
         return false;
     c->moved = false;
     if (!c->client) {
@@ -276,7 +279,8 @@ bool kit_client_step(cereus_test_client *c)
 
 uint64_t kit_client_next_ms(cereus_test_client *c)
 {
-    int left_ms = c->client && !c->frozen ? cereus_client_timeout_ms(c->client) : -1;
+    bool still = c->frozen || (c->t->paused && !c->lost);
+    int left_ms = c->client && !still ? cereus_client_timeout_ms(c->client) : -1;
     return left_ms < 0 ? UINT64_MAX : kit_clock_ms(c->t) + (uint64_t)left_ms;
 }
 
@@ -663,6 +667,15 @@ const cereus_test_event *cereus_test_next_at(cereus_test_where where, cereus_tes
 {
     kit_event *ev = take(where, c, SERVERS_OWN | 1u << CEREUS_TEST_REPLY | 1u << CEREUS_TEST_ERROR, "something");
     return ev ? &ev->e : NULL;
+}
+
+const cereus_test_event *cereus_test_poll(cereus_test_client *c)
+{
+    kit_event *ev = find(c, SERVERS_OWN | 1u << CEREUS_TEST_REPLY | 1u << CEREUS_TEST_ERROR);
+    if (!ev)
+        return NULL;
+    ev->taken = ev->e.kind != CEREUS_TEST_CLOSED;
+    return &ev->e;
 }
 
 const char *cereus_test_expect_push_at(cereus_test_where where, cereus_test_client *c, const char *route,

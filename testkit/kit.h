@@ -8,6 +8,7 @@
 
 #include <cereus/client.h>
 #include <cereus/test.h>
+#include <cereus/test_bus.h>
 
 #include "app/manual.h"
 
@@ -18,6 +19,7 @@ typedef struct kit_world {
     cereus_test_app *apps; /* in the order of making */
     uint64_t passed_ms;    /* memory mode: since the start */
     unsigned idles;        /* of one start or stop */
+    cereus_test_bus *bus;  /* NULL: none */
 } kit_world;
 
 typedef struct kit_kept {
@@ -33,6 +35,8 @@ struct cereus_test_app {
     cereus_app *app;
     crs_manual manual;
     bool running;
+    bool paused;                                 /* its loops and clients stand still */
+    struct node *node;                           /* on the bus; NULL: on none */
     cereus_test_client *clients, **clients_tail; /* in the order of making */
     cereus_test_gate *gates;
     cereus_test_leash *leashes;
@@ -68,6 +72,7 @@ struct cereus_test_client {
     crs_manual_conn *conn; /* memory mode; NULL: hung up */
     int fd;                /* of a raw connection over a socket; -1: none */
     bool frozen;
+    bool lost;                                /* its server has crashed: nothing comes but the end */
     bool moved;                               /* bytes went in or out */
     kit_event *events, **events_tail, *first; /* first: no event before it is left to take */
     kit_request **requests;                   /* by id - 1 */
@@ -115,5 +120,14 @@ uint64_t kit_client_next_ms(cereus_test_client *c);
  * Returns whether anything was there. */
 bool kit_clients_poll(cereus_test_app *t, int wake_fd, int timeout_ms);
 void kit_client_free(cereus_test_client *c);
+
+/* -- bus.c -- */
+
+/** Let happen what is due; @p bus may be NULL. Returns whether anything did. */
+bool kit_bus_step(cereus_test_bus *bus);
+/** When something is due; UINT64_MAX: never. */
+uint64_t kit_bus_next_ms(const cereus_test_bus *bus);
+/** @p t is about to be freed. */
+void kit_bus_left(cereus_test_app *t);
 
 #endif

@@ -231,6 +231,8 @@ CEREUS_API void cereus_test_notify_json_at(cereus_test_where where, cereus_test_
 /** The next thing that the player heard and no other call took, waiting for it: for tests of the order. */
 #define cereus_test_next(c) cereus_test_next_at(CEREUS_TEST_HERE, c)
 CEREUS_API const cereus_test_event *cereus_test_next_at(cereus_test_where where, cereus_test_client *c);
+/** The same, but NULL when nothing is there, and it lets nothing go on: for tests that let time pass themselves. */
+CEREUS_API const cereus_test_event *cereus_test_poll(cereus_test_client *c);
 
 /* These look at pushes, kick and end, in the order in which they came; answers stay for whoever asks for them. */
 
