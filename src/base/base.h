@@ -51,6 +51,15 @@ cereus_status crs_fail_in(cereus_error *err, cereus_status status, const char *f
 
 /* -- numbers on the wire -- */
 
+/** What a hex digit stands for; -1: it is none. */
+static inline int crs_hex_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
 static inline uint32_t crs_get_u24(const uint8_t *p)
 {
     return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];

@@ -50,7 +50,7 @@ struct crs_pattern {
 
 typedef struct parser {
     crs_pattern *p;
-    const char *text, *at;
+    const char *at;
     unsigned depth;
     const char *wrong; /* NULL: nothing so far */
     op copy[CRS_PATTERN_OPS_MAX];
@@ -338,7 +338,7 @@ static void parse_repeated(parser *s)
     parse_atom(s);
     size_t len = s->p->op_count - start;
     int min = 1, max = 1;
-    if (s->wrong || !read_repeat(s, &min, &max) || s->wrong)
+    if (s->wrong || !read_repeat(s, &min, &max))
         return;
     if (*s->at && strchr("*+?{", *s->at)) {
         refuse(s, "one repetition follows another");
@@ -363,21 +363,18 @@ static void parse_repeated(parser *s)
 
 static void parse_alternatives(parser *s)
 {
-    for (;;) {
-        size_t start = s->p->op_count;
-        while (!s->wrong && *s->at && *s->at != '|' && *s->at != ')')
-            parse_repeated(s);
-        if (s->wrong || *s->at != '|')
-            return;
-        s->at++;
-        insert(s, start, (op){.code = OP_SPLIT, .x = 1, .y = (int16_t)(s->p->op_count - start + 2)});
-        size_t jump = s->p->op_count;
-        put(s, (op){.code = OP_JUMP});
-        parse_alternatives(s); /* as deep as there are bars: CRS_PATTERN_TEXT_MAX bounds it */
-        if (!s->wrong)
-            s->p->ops[jump].x = (int16_t)(s->p->op_count - jump);
+    size_t start = s->p->op_count;
+    while (!s->wrong && *s->at && *s->at != '|' && *s->at != ')')
+        parse_repeated(s);
+    if (s->wrong || *s->at != '|')
         return;
-    }
+    s->at++;
+    insert(s, start, (op){.code = OP_SPLIT, .x = 1, .y = (int16_t)(s->p->op_count - start + 2)});
+    size_t jump = s->p->op_count;
+    put(s, (op){.code = OP_JUMP});
+    parse_alternatives(s); /* as deep as there are bars: CRS_PATTERN_TEXT_MAX bounds it */
+    if (!s->wrong)
+        s->p->ops[jump].x = (int16_t)(s->p->op_count - jump);
 }
 
 cereus_status crs_pattern_compile(const char *text, crs_pattern **ret_pattern, cereus_error *err)
@@ -389,7 +386,7 @@ cereus_status crs_pattern_compile(const char *text, crs_pattern **ret_pattern, c
     crs_pattern *p = crs_zalloc(sizeof *p);
     if (!s || !p)
         goto no_memory;
-    *s = (parser){.p = p, .text = text, .at = text};
+    *s = (parser){.p = p, .at = text};
     parse_alternatives(s);
     if (*s->at == ')')
         refuse(s, "a ) closes nothing");

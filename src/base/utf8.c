@@ -62,8 +62,7 @@ static int32_t hex4(const uint8_t *at, const uint8_t *end)
         return -1;
     int32_t value = 0;
     for (int i = 0; i < 4; i++) {
-        int c = at[i] | 0x20;
-        int digit = at[i] >= '0' && at[i] <= '9' ? at[i] - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int digit = crs_hex_digit(at[i]);
         if (digit < 0)
             return -1;
         value = value << 4 | digit;

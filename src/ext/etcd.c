@@ -66,7 +66,8 @@ static void say_state(crs_etcd *etcd, bool ready, const cereus_error *why)
         etcd->on_state(ready, why, etcd->state_user);
 }
 
-bool crs_etcd_token_refused(const char *reason)
+/** Does it name the token? Then it is got again. */
+static bool token_refused(const char *reason)
 {
     return strstr(reason, "invalid auth token") || strstr(reason, "revision of auth store is old") ||
            strstr(reason, "user name is empty"); /* no token: authentication was enabled meanwhile */
@@ -162,7 +163,7 @@ static void on_state(bool ready, const cereus_error *why, void *user)
 static bool on_refused(const crs_grpc_result *result, void *user)
 {
     crs_etcd *etcd = user;
-    if (!etcd->user || !result->from_peer || !crs_etcd_token_refused(result->err->msg))
+    if (!etcd->user || !result->from_peer || !token_refused(result->err->msg))
         return false;
     crs_etcd_authenticate(etcd);
     return true;
@@ -174,7 +175,7 @@ uint32_t crs_etcd_stream_ended(crs_etcd *etcd, const crs_grpc_result *result)
         return 0; /* the channel makes its own pauses */
     if (result->status == CEREUS_E_UNAVAILABLE && strstr(result->err->msg, "no leader") && etcd->endpoint_count > 1)
         crs_grpc_channel_rotate(etcd->channel, "this member has no leader");
-    else if (etcd->user && result->status && crs_etcd_token_refused(result->err->msg))
+    else if (etcd->user && result->status && token_refused(result->err->msg))
         crs_etcd_authenticate(etcd);
     return STREAM_RETRY_MS;
 }

@@ -9,6 +9,7 @@
 #define CRS_EXT_ETCD_H
 
 #include "ext/grpc.h"
+#include "fiber/fiber.h"
 
 typedef struct crs_etcd crs_etcd;
 typedef struct crs_etcd_lease crs_etcd_lease;

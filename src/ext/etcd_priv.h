@@ -36,8 +36,6 @@ struct crs_etcd {
 
 /** Unpack a message into @p arena. NULL: it does not decode, or is too large. */
 void *crs_etcd_unpack(crs_arena *arena, const ProtobufCMessageDescriptor *type, cereus_slice bytes);
-/** Does it name the token? Then it is got again. */
-bool crs_etcd_token_refused(const char *reason);
 /** The token is of no use any more: get another. Calls wait meanwhile. */
 void crs_etcd_authenticate(crs_etcd *etcd);
 /** How a stream ended: when to try again, ms. Goes to the next endpoint when this one has no leader. */

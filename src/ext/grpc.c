@@ -124,7 +124,7 @@ static void dial(crs_grpc_channel *ch);
 
 /* ---- codes ---- */
 
-cereus_status crs_grpc_code_status(int code)
+static cereus_status status_of(int code)
 {
     static const cereus_status statuses[] = {
         [CRS_GRPC_OK] = CEREUS_OK,
@@ -340,14 +340,6 @@ static int number_of(cereus_slice s)
     return n;
 }
 
-static int hex_of(uint8_t c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /** Percent-encoding of grpc-message; a bad escape stays as it is, as the gRPC documents ask. Control bytes do not get into
  * our errors. */
 static char *decode_text(cereus_slice in)
@@ -358,8 +350,8 @@ static char *decode_text(cereus_slice in)
     size_t len = 0;
     for (size_t i = 0; i < in.len && len < MESSAGE_TEXT_MAX; i++) {
         uint8_t c = in.data[i];
-        if (c == '%' && i + 2 < in.len && hex_of(in.data[i + 1]) >= 0 && hex_of(in.data[i + 2]) >= 0) {
-            c = (uint8_t)(hex_of(in.data[i + 1]) << 4 | hex_of(in.data[i + 2]));
+        if (c == '%' && i + 2 < in.len && crs_hex_digit(in.data[i + 1]) >= 0 && crs_hex_digit(in.data[i + 2]) >= 0) {
+            c = (uint8_t)(crs_hex_digit(in.data[i + 1]) << 4 | crs_hex_digit(in.data[i + 2]));
             i += 2;
         }
         text[len++] = c < ' ' || c == 0x7f ? ' ' : (char)c;
@@ -500,7 +492,7 @@ static bool renew(crs_grpc_call *call)
     if (call->message || call->ahead || call->renewed || ch->closed || !ch->opt.on_refused)
         return false;
     cereus_error err;
-    crs_fail(&err, crs_grpc_code_status(call->grpc_status), "%s", call->text ? call->text : "");
+    crs_fail(&err, status_of(call->grpc_status), "%s", call->text ? call->text : "");
     crs_grpc_result result = {.status = err.status, .code = call->grpc_status, .from_peer = true, .err = &err};
     if (!ch->opt.on_refused(&result, ch->opt.user) || ch->closed)
         return false;
@@ -527,12 +519,12 @@ static void on_stream_closed(crs_h2_stream *stream, uint32_t reset)
     crs_grpc_call *call = call_of(stream);
     crs_grpc_channel *ch = call->channel;
     if (call->refused_code) {
-        finish_failed(call, crs_grpc_code_status(call->refused_code), (crs_grpc_result){.code = call->refused_code},
-                      "%s: %s", call->path, call->refused_text);
+        finish_failed(call, status_of(call->refused_code), (crs_grpc_result){.code = call->refused_code}, "%s: %s",
+                      call->path, call->refused_text);
     } else if (call->grpc_status > 0 && renew(call)) {
         return;
     } else if (call->grpc_status > 0) {
-        finish_failed(call, crs_grpc_code_status(call->grpc_status),
+        finish_failed(call, status_of(call->grpc_status),
                       (crs_grpc_result){.code = call->grpc_status, .from_peer = true}, "%s", /* the path says no more */
                       call->text && *call->text ? call->text : code_name(call->grpc_status));
     } else if (ch->closed) {
@@ -550,14 +542,14 @@ static void on_stream_closed(crs_h2_stream *stream, uint32_t reset)
                       "%s: the connection was lost: %s", call->path, ch->why.msg);
     } else if (reset != CRS_H2_NO_ERROR) {
         int code = code_of_reset(reset);
-        finish_failed(call, crs_grpc_code_status(code), (crs_grpc_result){.code = code},
+        finish_failed(call, status_of(code), (crs_grpc_result){.code = code},
                       "%s: the peer reset it with HTTP/2 code %u", call->path, (unsigned)reset);
     } else if (call->http_status != 200 && call->http_status) {
         int code = code_of_http(call->http_status);
-        finish_failed(call, crs_grpc_code_status(code), (crs_grpc_result){.code = code}, "%s: HTTP status %d",
-                      call->path, call->http_status);
+        finish_failed(call, status_of(code), (crs_grpc_result){.code = code}, "%s: HTTP status %d", call->path,
+                      call->http_status);
     } else if (!call->grpc_type) {
-        finish_failed(call, crs_grpc_code_status(CRS_GRPC_UNKNOWN), (crs_grpc_result){.code = CRS_GRPC_UNKNOWN},
+        finish_failed(call, status_of(CRS_GRPC_UNKNOWN), (crs_grpc_result){.code = CRS_GRPC_UNKNOWN},
                       "%s: the answer is not gRPC", call->path);
     } else {
         finish_failed(call, CEREUS_E_IO, (crs_grpc_result){.code = CRS_GRPC_INTERNAL}, "%s: %s", call->path,
@@ -610,8 +602,6 @@ static bool may_go(const crs_grpc_channel *ch, const crs_grpc_call *call)
 
 static void submit_waiting(crs_grpc_channel *ch)
 {
-    if (crs_list_empty(&ch->waiting))
-        return;
     crs_list later;
     crs_list_init(&later);
     for (crs_list *link; !ch->closed && ch->state == CHANNEL_READY && (link = crs_list_pop(&ch->waiting));) {
@@ -756,48 +746,6 @@ void crs_grpc_stream_finish(crs_grpc_call *stream)
     stream->finish = true;
     if (stream->stream.h2 && crs_h2_stream_resume(&stream->stream) == CEREUS_OK)
         crs_loop_defer(ch->loop, &ch->flush);
-}
-
-typedef struct awaited {
-    crs_fiber *fiber;
-    crs_bytes *reply;
-    cereus_error *err;
-    cereus_status status;
-    int code;
-    bool done;
-} awaited;
-
-static void on_awaited(const crs_grpc_result *result, void *user)
-{
-    awaited *a = user;
-    a->done = true;
-    a->status = result->status;
-    a->code = result->code;
-    if (result->status) {
-        if (a->err)
-            *a->err = *result->err;
-    } else if ((a->status = crs_bytes_append(a->reply, result->reply.data, result->reply.len))) {
-        crs_fail(a->err, a->status, "the answer: %s", cereus_status_text(a->status));
-    }
-    crs_fiber_wake(a->fiber, CEREUS_OK);
-}
-
-cereus_status crs_grpc_call_await(crs_fiber *fiber, crs_grpc_channel *channel, const crs_grpc_ask *ask,
-                                  crs_bytes *ret_reply, int *ret_code, cereus_error *err)
-{
-    awaited a = {.fiber = fiber, .reply = ret_reply, .err = err};
-    crs_grpc_call *call;
-    CEREUS_TRY(crs_grpc_call_start(channel, ask, on_awaited, &a, &call, err));
-    cereus_status st = CEREUS_OK;
-    while (!a.done && !st)
-        st = crs_fiber_wait(fiber, UINT64_MAX);
-    if (!a.done) {
-        crs_grpc_cancel(call);
-        return crs_fail(err, st, "%s: %s", ask->path, cereus_status_text(st));
-    }
-    if (ret_code)
-        *ret_code = a.code;
-    return a.status;
 }
 
 /* ---- the connection ---- */

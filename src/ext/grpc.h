@@ -16,7 +16,7 @@
 
 #include "base/buf.h"
 #include "ext/tls_client.h"
-#include "fiber/fiber.h"
+#include "loop/loop.h"
 
 typedef struct crs_grpc_channel crs_grpc_channel;
 typedef struct crs_grpc_call crs_grpc_call; /* a unary call or a stream */
@@ -49,13 +49,10 @@ typedef enum crs_grpc_code {
     CRS_GRPC_UNAUTHENTICATED = 16,
 } crs_grpc_code;
 
-/** What a code is to us: OK; CANCELLED E_CANCELLED; UNKNOWN, ABORTED E_FAILED; INVALID_ARGUMENT, PERMISSION_DENIED,
- * UNAUTHENTICATED E_INVALID; DEADLINE_EXCEEDED E_TIMEOUT; NOT_FOUND E_NOT_FOUND; ALREADY_EXISTS E_EXISTS;
+/** How something ended. What a code is to us: OK; CANCELLED E_CANCELLED; UNKNOWN, ABORTED E_FAILED; INVALID_ARGUMENT,
+ * PERMISSION_DENIED, UNAUTHENTICATED E_INVALID; DEADLINE_EXCEEDED E_TIMEOUT; NOT_FOUND E_NOT_FOUND; ALREADY_EXISTS E_EXISTS;
  * RESOURCE_EXHAUSTED E_FULL; FAILED_PRECONDITION E_STATE; OUT_OF_RANGE E_RANGE; UNIMPLEMENTED E_UNSUPPORTED;
  * UNAVAILABLE E_UNAVAILABLE; INTERNAL, DATA_LOSS and all others E_IO. */
-cereus_status crs_grpc_code_status(int code);
-
-/** How something ended. */
 typedef struct crs_grpc_result {
     cereus_status status;
     int code;                /* gRPC's, also where it was found out here */
@@ -139,15 +136,6 @@ typedef struct crs_grpc_ask {
  */
 cereus_status crs_grpc_call_start(crs_grpc_channel *channel, const crs_grpc_ask *ask, crs_grpc_done_fn *done,
                                   void *user, crs_grpc_call **ret_call, cereus_error *err);
-/**
- * The same from a fiber.
- * @param ret_reply  set up by the caller; the reply is appended
- * @param ret_code   gRPC's code, may be NULL
- * @return as done and start; CEREUS_E_CANCELLED: the fiber was, and the peer is told to stop. Thread: fiber.
- */
-cereus_status crs_grpc_call_await(crs_fiber *fiber, crs_grpc_channel *channel, const crs_grpc_ask *ask,
-                                  crs_bytes *ret_reply, int *ret_code, cereus_error *err);
-
 /**
  * Open a stream with messages both ways. A stream that never reached its peer, too, ends by @p done, once.
  * @param ask  request NULL: the first message comes later

@@ -158,9 +158,9 @@ crs_link *crs_link_close(crs_link *link)
     return NULL;
 }
 
-cereus_status crs_link_recv(crs_link *link, void *buf, size_t cap, size_t *ret_len, cereus_error *err)
+/** What a transfer of @p n bytes has come to. */
+static cereus_status moved(const crs_link *link, ssize_t n, size_t *ret_len, cereus_error *err)
 {
-    ssize_t n = link->tls ? crs_tls_recv(link->tls, buf, cap, err) : recv(link->fd, buf, cap, 0);
     if (n > 0) {
         *ret_len = (size_t)n;
         return CEREUS_OK;
@@ -172,6 +172,11 @@ cereus_status crs_link_recv(crs_link *link, void *buf, size_t cap, size_t *ret_l
     return link->tls ? CEREUS_E_UNAVAILABLE : crs_fail(err, CEREUS_E_UNAVAILABLE, "%s", strerror(errno));
 }
 
+cereus_status crs_link_recv(crs_link *link, void *buf, size_t cap, size_t *ret_len, cereus_error *err)
+{
+    return moved(link, link->tls ? crs_tls_recv(link->tls, buf, cap, err) : recv(link->fd, buf, cap, 0), ret_len, err);
+}
+
 bool crs_link_pending(const crs_link *link)
 {
     return link->tls && crs_tls_pending(link->tls);
@@ -180,15 +185,8 @@ bool crs_link_pending(const crs_link *link)
 cereus_status crs_link_send(crs_link *link, const void *data, size_t len, size_t *ret_len, cereus_error *err)
 {
     ssize_t n = link->tls ? crs_tls_send(link->tls, data, len, err) : send(link->fd, data, len, MSG_NOSIGNAL);
-    if (n > 0) {
-        *ret_len = (size_t)n;
-        return CEREUS_OK;
-    }
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+    cereus_status st = moved(link, n, ret_len, err);
+    if (st == CEREUS_E_AGAIN)
         watch(link, UV_READABLE | UV_WRITABLE);
-        return CEREUS_E_AGAIN;
-    }
-    if (n == 0)
-        return crs_fail(err, CEREUS_E_UNAVAILABLE, "the peer closed the connection");
-    return link->tls ? CEREUS_E_UNAVAILABLE : crs_fail(err, CEREUS_E_UNAVAILABLE, "%s", strerror(errno));
+    return st;
 }

@@ -315,11 +315,6 @@ static void deliver(crs_nats_fn *fn, void *user, natsMsg *m)
     fn(user, &message);
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /** NATS has handled all that it was told before. */
 static void on_settled(crs_nats *n)
 {
@@ -338,7 +333,7 @@ static void deliver_reply(crs_nats *n, natsMsg *m)
     if (strlen(subject) != n->inbox_len + ID_DIGITS)
         return;
     for (const char *at = subject + n->inbox_len; *at; at++) {
-        int digit = hex_digit(*at);
+        int digit = crs_hex_digit((uint8_t)*at);
         if (digit < 0)
             return; /* not one of ours: nobody waits for it */
         id = id << 4 | (uint64_t)digit;
@@ -611,11 +606,6 @@ static void on_word(crs_loop *loop, crs_mail *mail)
     if (flags & FLAG_CLOSED)
         crs_log_error(loop->log, "the NATS library has given up: it refuses our credentials. Mend them, and start this "
                                  "server again");
-}
-
-bool crs_nats_is_up(const crs_nats *n)
-{
-    return atomic_load(&n->up);
 }
 
 /* ---- publishing ---- */

@@ -53,8 +53,6 @@ CEREUS_MUST_USE cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_op
 /** What was published is flushed, at most for half a second, then it ends; @p on_closed is called on the loop when the memory
  * is free. All subscriptions have been given back before. Thread: loop; blocks shortly. */
 void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user);
-/** Thread: any. */
-bool crs_nats_is_up(const crs_nats *n);
 
 /** @return CEREUS_OK; CEREUS_E_UNAVAILABLE: not connected; CEREUS_E_TOO_LONG: more than max_payload of the server;
  * CEREUS_E_FULL: NATS does not take what is written; CEREUS_E_NOMEM. @p subject has been checked. Thread: loop. */

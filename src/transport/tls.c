@@ -222,8 +222,6 @@ static ssize_t nothing(tls_conn *c, int rc)
 {
     switch (crs_ssl.SSL_get_error(c->ssl, rc)) {
     case SSL_ERROR_WANT_READ:
-        errno = EAGAIN;
-        return -1;
     case SSL_ERROR_WANT_WRITE:
         errno = EAGAIN;
         return -1;

@@ -44,17 +44,6 @@ void crs_text_show(FILE *out, cereus_slice s, size_t max, bool one_line)
         fprintf(out, "... (%zu bytes)", s.len);
 }
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 cereus_status crs_text_unhex(cereus_slice text, crs_bytes *out, size_t *ret_at)
 {
     for (size_t at = 0; at < text.len;) {
@@ -67,7 +56,7 @@ cereus_status crs_text_unhex(cereus_slice text, crs_bytes *out, size_t *ret_at)
             at += 2;
             continue;
         }
-        int high = hex_digit(c), low = hex_digit(next);
+        int high = crs_hex_digit(c), low = crs_hex_digit(next);
         if (high < 0 || low < 0) {
             *ret_at = high < 0 ? at : at + 1;
             return CEREUS_E_MALFORMED;
