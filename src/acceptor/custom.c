@@ -185,17 +185,14 @@ cereus_status cereus_loop_accept_stream(cereus_loop *loop, const cereus_stream_o
                                         cereus_framing framing, const char *peer, cereus_conn **ret_conn)
 {
     crs_transport *t = transport_of(loop);
-    stream_conn *c = crs_conn_alloc(t, sizeof *c);
-    crs_ws_state *ws = framing == CEREUS_FRAMING_WEBSOCKET ? crs_ws_state_new(&t->opt) : NULL;
-    if (!c || (framing == CEREUS_FRAMING_WEBSOCKET && !ws)) {
+    stream_conn *c =
+        crs_conn_alloc(t, sizeof *c, framing == CEREUS_FRAMING_WEBSOCKET ? CRS_FRAMING_WEBSOCKET : CRS_FRAMING_STREAM);
+    if (!c) {
         CRS_COUNT(&t->loop->counters, connections_refused);
-        crs_free(c);
-        crs_ws_state_free(ws);
         return CEREUS_E_NOMEM;
     }
     c->ops = ops;
     c->stream = stream;
-    c->base.ws = ws;
     parse_peer(peer, &c->base.peer);
     *ret_conn = (cereus_conn *)&c->base;
     ops->want(stream, true, false);

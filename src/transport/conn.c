@@ -156,12 +156,18 @@ static void on_sweep(crs_timer *timer)
 
 /* ---- life ---- */
 
-void *crs_conn_alloc(const crs_transport *t, size_t size)
+void *crs_conn_alloc(const crs_transport *t, size_t size, crs_framing framing)
 {
     size_t state_len = t->opt.filter ? t->opt.filter->state_len : 0, at = (size + 15) / 16 * 16;
     crs_conn *conn = crs_zalloc(state_len ? at + state_len : size);
-    if (conn && state_len)
+    if (!conn)
+        return NULL;
+    if (state_len)
         conn->filter_at = (uint16_t)at;
+    if (framing == CRS_FRAMING_WEBSOCKET && !(conn->ws = crs_ws_state_new(&t->opt))) {
+        crs_free(conn);
+        return NULL;
+    }
     return conn;
 }
 

@@ -94,10 +94,10 @@ struct crs_transport {
     size_t count;
 };
 
-/** A cleared struct of @p size bytes that begins with a crs_conn, the filter's state behind it. NULL: out of memory.
- * Ownership: gives, crs_free() it. */
-void *crs_conn_alloc(const crs_transport *t, size_t size);
-/** Set up the common part of a connection that @p stream carries; conn->ws is NULL or a fresh upgrade state. It opens at
+/** A cleared struct of @p size bytes that begins with a crs_conn, the filter's state behind it, ready for @p framing. NULL: out
+ * of memory. Ownership: gives, crs_free() it; one that is not set up has its `ws` to free, too. */
+void *crs_conn_alloc(const crs_transport *t, size_t size, crs_framing framing);
+/** Set up the common part of a connection that @p stream carries. It opens at
  * once if there is nothing to wait for, and it may have ended when this returns; the struct is still there. */
 void crs_conn_init(crs_conn *conn, crs_transport *t, const crs_stream_ops *stream);
 /** It can carry packets: hand it to the acceptor's function. */

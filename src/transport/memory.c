@@ -135,12 +135,9 @@ static const crs_stream_ops memory_stream = {
 cereus_status crs_pipe_open(crs_transport *t, crs_framing framing, crs_pipe **ret_pipe)
 {
     crs_pipe *pipe = crs_zalloc(sizeof *pipe);
-    memory_conn *c = crs_conn_alloc(t, sizeof *c);
-    crs_ws_state *ws = framing == CRS_FRAMING_WEBSOCKET ? crs_ws_state_new(&t->opt) : NULL;
-    if (!pipe || !c || (framing == CRS_FRAMING_WEBSOCKET && !ws)) {
+    memory_conn *c = pipe ? crs_conn_alloc(t, sizeof *c, framing) : NULL;
+    if (!c) {
         crs_free(pipe);
-        crs_free(c);
-        crs_ws_state_free(ws);
         return CEREUS_E_NOMEM;
     }
     crs_bytes_init(&pipe->out, QUEUE_MAX);
@@ -150,7 +147,6 @@ cereus_status crs_pipe_open(crs_transport *t, crs_framing framing, crs_pipe **re
     c->pipe = pipe;
     c->want_read = true;
     crs_timer_init(&c->ready, on_ready);
-    c->base.ws = ws;
     *ret_pipe = pipe;
     crs_conn_init(&c->base, t, &memory_stream);
     return CEREUS_OK;

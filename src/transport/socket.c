@@ -161,15 +161,15 @@ static void set_options(int fd)
 
 cereus_status crs_socket_adopt(crs_transport *t, int fd, const crs_socket_options *opt)
 {
-    crs_socket *s = crs_conn_alloc(t, opt->tls ? crs_tls_conn_size : sizeof *s);
-    crs_ws_state *ws = opt->framing == CRS_FRAMING_WEBSOCKET ? crs_ws_state_new(&t->opt) : NULL;
-    if (!s || (opt->framing == CRS_FRAMING_WEBSOCKET && !ws) || uv_poll_init(&t->loop->uv, &s->poll, fd) != 0) {
+    crs_socket *s = crs_conn_alloc(t, opt->tls ? crs_tls_conn_size : sizeof *s, opt->framing);
+    if (!s)
+        return CEREUS_E_NOMEM;
+    if (uv_poll_init(&t->loop->uv, &s->poll, fd) != 0) {
+        crs_ws_state_free(s->base.ws);
         crs_free(s);
-        crs_ws_state_free(ws);
         return CEREUS_E_NOMEM;
     }
     s->fd = fd;
-    s->base.ws = ws;
     s->awaits_proxy = t->opt.proxy && !opt->local;
     set_options(fd);
     set_remote(&s->base, fd, opt->peer);
