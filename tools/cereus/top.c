@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "cluster/discovery/discovery.h"
 #include "cluster/protocol.h"
+#include "cluster/rpc/local_frame.h"
 #include "cluster/servers.h"
 #include "commands.h"
 #include "config/config.h"
@@ -27,7 +28,7 @@ const char crs_usage_top[] = "usage: cereus top [options]    the servers of this
                              "  --once         print one table and end; the exit code is 1 when there is no server\n\n"
                              "Only servers of the `local` engines are found. Ctrl-C ends it.\n";
 
-enum { HEAD_LEN = 13, ANSWER_MAX = 1 << 20, ANSWER_S = 2, KIND_REQUEST = 1, KIND_RESPONSE = 2, SAMPLES_MAX = 1024 };
+enum { ANSWER_MAX = 1 << 20, ANSWER_S = 2, SAMPLES_MAX = 1024 };
 
 /** What a server said. */
 typedef struct sample {
@@ -93,7 +94,6 @@ static int connect_to(const char *dir, const char *id)
     return -1;
 }
 
-/** The frames are those of cluster/rpc/local.c. */
 static bool send_question(int fd)
 {
     crs_bytes out;
@@ -101,15 +101,11 @@ static bool send_question(int fd)
                        .has_msg = true,
                        .route = cereus_slice_str("sys.stats"),
                        .metadata = cereus_slice_str("{}")};
-    uint8_t head[HEAD_LEN] = {0};
+    uint8_t head[CRS_LOCAL_HEAD_LEN] = {0};
     crs_bytes_init(&out, 4096);
     bool ok = crs_bytes_append(&out, head, sizeof head) == CEREUS_OK && crs_request_encode(&req, &out) == CEREUS_OK;
-    for (int i = 0; ok && i < 4; i++)
-        out.data[i] = (uint8_t)((out.len - 4) >> 8 * i);
-    if (ok) {
-        out.data[4] = KIND_REQUEST;
-        out.data[5] = 1; /* its number */
-    }
+    if (ok)
+        crs_local_put_head(out.data, CRS_PEER_REQUEST, 1, out.len - CRS_LOCAL_HEAD_LEN);
     ok = ok && send(fd, out.data, out.len, MSG_NOSIGNAL) == (ssize_t)out.len;
     crs_bytes_fini(&out);
     return ok;
@@ -117,14 +113,14 @@ static bool send_question(int fd)
 
 static json_t *read_answer(int fd)
 {
-    uint8_t head[HEAD_LEN];
+    uint8_t head[CRS_LOCAL_HEAD_LEN];
     crs_response res;
-    if (recv(fd, head, sizeof head, MSG_WAITALL) != (ssize_t)sizeof head || head[4] != KIND_RESPONSE)
+    if (recv(fd, head, sizeof head, MSG_WAITALL) != (ssize_t)sizeof head || head[4] != CRS_PEER_RESPONSE)
         return NULL;
-    size_t len = (head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16 | (size_t)head[3] << 24);
-    if (len < HEAD_LEN - 4 || len > ANSWER_MAX)
+    size_t len = (size_t)crs_get_le(head, 4);
+    if (len < CRS_LOCAL_HEAD_LEN - 4 || len > ANSWER_MAX)
         return NULL;
-    len -= HEAD_LEN - 4;
+    len -= CRS_LOCAL_HEAD_LEN - 4;
     uint8_t *bytes = malloc(len + 1);
     json_t *stats = NULL;
     if (bytes && recv(fd, bytes, len, MSG_WAITALL) == (ssize_t)len &&

@@ -1,9 +1,6 @@
 /* cluster/rpc/local.c: servers of one machine, over Unix sockets in the run directory, pipelined. Each loop of a server has
  * one connection to each server it calls; on the other side any loop takes it. What a turn produced is written at its end.
- *
- *     len: u32 little-endian, of what follows | kind: u8 | id: u64 little-endian | payload      kinds and payloads: peers.h
- *
- *     REQUEST   id: the caller's          RESPONSE  id: the same          others  id: 0
+ * Frames are in local_frame.h.
  *
  * The directory belongs to one user (0700), so peers are trusted to be servers, not to be without faults: lengths are checked,
  * garbage ends the connection.
@@ -18,10 +15,9 @@
 #include <unistd.h>
 
 #include "base/strmap.h"
-#include "cluster/rpc/peers.h"
+#include "cluster/rpc/local_frame.h"
 
 enum {
-    HEAD_LEN = 4 + 1 + 8,
     OUT_MAX = 64 << 20, /* bytes that wait for one peer */
     BACKLOG = 512,
     CONNS_MAX = 4096,      /* of one loop */
@@ -237,7 +233,8 @@ static local_conn *add_conn(local_link *l, int fd, const char *server_id)
     c->fd = fd;
     c->slot = slot;
     c->serial = ++l->serial;
-    crs_bytes_init(&c->in, HEAD_LEN + l->base.rpc->opt.request_max + CRS_READ_BUFFER_LEN); /* and what follows it */
+    crs_bytes_init(&c->in,
+                   CRS_LOCAL_HEAD_LEN + l->base.rpc->opt.request_max + CRS_READ_BUFFER_LEN); /* and what follows it */
     crs_bytes_init(&c->out, 2 * OUT_MAX); /* what waits, and as much that has been sent */
     crs_list_init(&c->dirty);
     crs_list_init(&c->calls);
@@ -280,7 +277,7 @@ static cereus_status put_frame(local_conn *c, crs_peer_kind kind, uint64_t id, c
     if (len > c->l->base.rpc->opt.request_max)
         return CEREUS_E_TOO_LONG;
     size_t waits = c->out.len - c->out_begin;
-    if (waits + HEAD_LEN + len > OUT_MAX) {
+    if (waits + CRS_LOCAL_HEAD_LEN + len > OUT_MAX) {
         CRS_COUNT(&c->l->base.loop->counters, rpc_outbox_full);
         return CEREUS_E_FULL;
     }
@@ -290,18 +287,14 @@ static cereus_status put_frame(local_conn *c, crs_peer_kind kind, uint64_t id, c
         c->out.len = waits;
         c->out_begin = 0;
     }
-    CEREUS_TRY(crs_bytes_reserve(&c->out, HEAD_LEN + len));
-    uint8_t *at = c->out.data + c->out.len;
-    uint32_t rest = (uint32_t)(HEAD_LEN - 4 + len);
-    at = crs_put_le(at, rest, 4);
-    *at++ = (uint8_t)kind;
-    at = crs_put_le(at, id, 8);
+    CEREUS_TRY(crs_bytes_reserve(&c->out, CRS_LOCAL_HEAD_LEN + len));
+    uint8_t *at = crs_local_put_head(c->out.data + c->out.len, kind, id, len);
     for (size_t i = 0; i < part_count; i++) {
         if (parts[i].len)
             memcpy(at, parts[i].data, parts[i].len);
         at += parts[i].len;
     }
-    c->out.len += HEAD_LEN + len;
+    c->out.len += CRS_LOCAL_HEAD_LEN + len;
     if (crs_list_empty(&c->dirty))
         crs_list_push(&c->l->dirty, &c->dirty);
     crs_loop_again(c->l->base.loop); /* our hook may have run already in this turn */
@@ -369,7 +362,7 @@ static size_t handle_frames(local_conn *c, const uint8_t *data, size_t len, bool
     *ret_good = true;
     while (!c->ended && len - at >= 4) {
         uint64_t rest = crs_get_le(data + at, 4);
-        if (rest < HEAD_LEN - 4 || rest > HEAD_LEN - 4 + c->l->base.rpc->opt.request_max) {
+        if (rest < CRS_LOCAL_HEAD_LEN - 4 || rest > CRS_LOCAL_HEAD_LEN - 4 + c->l->base.rpc->opt.request_max) {
             *ret_good = false;
             break;
         }
