@@ -32,10 +32,13 @@ void kit_die(const char *fmt, ...)
     abort();
 }
 
-void kit_vfail(cereus_test_where where, const char *fmt, va_list args)
+void cereus_test_fail_at(cereus_test_where where, const char *fmt, ...)
 {
     static _Thread_local char msg[8192]; /* nothing to free when fail() jumps away */
+    va_list args;
+    va_start(args, fmt);
     vsnprintf(msg, sizeof msg, fmt, args);
+    va_end(args);
     if (kit_inside || (atomic_load(&apps) > 0 && apps_here == 0))
         kit_die("%s:%d: inside the app: %s", where.file, where.line, msg);
     if (where.fail)
@@ -44,12 +47,4 @@ void kit_vfail(cereus_test_where where, const char *fmt, va_list args)
         on_fail(where.file, where.line, msg);
     else
         kit_die("%s:%d: %s", where.file, where.line, msg);
-}
-
-void cereus_test_fail_at(cereus_test_where where, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    kit_vfail(where, fmt, args);
-    va_end(args);
 }

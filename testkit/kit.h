@@ -88,7 +88,6 @@ struct cereus_test_client {
 extern _Thread_local unsigned kit_inside;
 /** A test has begun or ended on the calling thread. */
 void kit_count_app(int change);
-void kit_vfail(cereus_test_where where, const char *fmt, va_list args);
 /** No way back: prints and aborts. */
 void kit_die(const char *fmt, ...) CEREUS_PRINTF(1, 2) __attribute__((noreturn));
 

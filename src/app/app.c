@@ -258,7 +258,7 @@ cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task
         const crs_service *s = crs_registry_service(&app->core.registry, service);
         if (!s)
             return CEREUS_E_NOT_FOUND;
-        loop = s->opt.home == CEREUS_HOME_ONE ? s->home_loop : 0;
+        loop = crs_service_loop(s);
     }
     cereus_status st = CEREUS_OK; /* dropped, as promised, unless: */
     pthread_mutex_lock(&app->mu); /* so that the loop is there until the task has been posted */

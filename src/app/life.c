@@ -74,8 +74,7 @@ static step step_of_module(cereus_app *app, const crs_module *m)
 
 static step step_of_service(cereus_app *app, const crs_service *s)
 {
-    uint32_t home = s->opt.home == CEREUS_HOME_ONE ? s->home_loop : 0;
-    return (step){.kind = "service", .name = s->name, .d = app->core.loops[home], .user = s->opt.user};
+    return (step){.kind = "service", .name = s->name, .d = app->core.loops[crs_service_loop(s)], .user = s->opt.user};
 }
 
 static step step_of_cluster(cereus_app *app)

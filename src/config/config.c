@@ -68,6 +68,11 @@ cereus_status crs_load_go_on(crs_load *load, cereus_status status)
     return CEREUS_OK;
 }
 
+cereus_status crs_config_no_memory(cereus_error *err)
+{
+    return crs_fail(err, CEREUS_E_NOMEM, "out of memory while loading settings");
+}
+
 cereus_status crs_load_warn(crs_load *load, const char *where, cereus_error *err, const char *fmt, ...)
 {
     char text[CRS_CONFIG_SENTENCE_CAP];
@@ -84,7 +89,7 @@ cereus_status crs_load_warn(crs_load *load, const char *where, cereus_error *err
         snprintf(text + len, sizeof text - (size_t)len, " (from %s)", where);
     char *copy = crs_strdup(last ? "there are more warnings like these" : text);
     if (!copy)
-        return crs_fail(err, CEREUS_E_NOMEM, "out of memory while loading settings");
+        return crs_config_no_memory(err);
     cfg->warnings[cfg->warning_count++] = copy;
     return CEREUS_OK;
 }
@@ -219,11 +224,6 @@ cereus_status crs_load_end(crs_load *load, const char *where, cereus_error *err)
     return crs_load_warn(load, where, err, "no effect in this version: %s", load->idle);
 }
 
-static cereus_status no_memory(cereus_error *err)
-{
-    return crs_fail(err, CEREUS_E_NOMEM, "out of memory while loading settings");
-}
-
 /* Does a value of this load go into the place of @p old? */
 static cereus_status may_replace(crs_load *load, const char *key, const crs_setting *old, bool by_alias,
                                  const char *source, bool *ret_may, cereus_error *err)
@@ -260,7 +260,7 @@ static cereus_status store_setting(crs_load *load, crs_config_key key, bool by_a
     if (!may)
         return CEREUS_OK;
     if (crs_setting_new(&raw, source, load->rank, &fresh))
-        return no_memory(err);
+        return crs_config_no_memory(err);
     fresh->number = number;
     fresh->load = load->id;
     fresh->by_alias = by_alias;
@@ -278,11 +278,11 @@ static cereus_status store_other(crs_load *load, const char *key, const crs_raw 
     if (!may)
         return CEREUS_OK;
     if (crs_setting_new(raw, source, load->rank, &fresh))
-        return no_memory(err);
+        return crs_config_no_memory(err);
     fresh->load = load->id;
     if (crs_strmap_put(&load->cfg->others, cereus_slice_str(key), fresh, NULL)) {
         crs_setting_free(fresh);
-        return no_memory(err);
+        return crs_config_no_memory(err);
     }
     crs_setting_free(old);
     return CEREUS_OK;

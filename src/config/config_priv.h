@@ -52,6 +52,9 @@ typedef struct crs_load {
     cereus_status failed; /* the last mistake, when somebody listens to them */
 } crs_load;
 
+/** "out of memory while loading settings". */
+cereus_status crs_config_no_memory(cereus_error *err);
+
 crs_load crs_load_begin(cereus_config *cfg, crs_rank rank);
 /** Store one value. @p key in any case; @p source for people. An unknown key of ours is a warning when it comes from a
  * file, an error otherwise. @return CEREUS_OK; CEREUS_E_INVALID, CEREUS_E_NOT_FOUND, CEREUS_E_NOMEM with @p err */

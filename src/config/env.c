@@ -36,7 +36,7 @@ static cereus_status keep_for_the_game(cereus_config *cfg, const char *variable,
         st = crs_strmap_put(&cfg->env, cereus_slice_str(variable), fresh, &old);
         crs_setting_free(st ? fresh : old);
     }
-    return st ? crs_fail(err, st, "out of memory while loading settings") : CEREUS_OK;
+    return st ? crs_config_no_memory(err) : CEREUS_OK;
 }
 
 static cereus_status load_one(crs_load *load, const char *variable, const char *value, cereus_error *err)

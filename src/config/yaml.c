@@ -133,7 +133,7 @@ static cereus_status walk_list(walk *w, const yaml_node_t *node, size_t depth, c
 
     const char **texts = crs_malloc((count + 1) * sizeof *texts);
     if (!texts)
-        return crs_fail(err, CEREUS_E_NOMEM, "out of memory while loading settings");
+        return crs_config_no_memory(err);
     cereus_status st = CEREUS_OK;
     for (size_t i = 0; i < count && !st; i++) {
         const yaml_node_t *item = yaml_document_get_node(w->doc, items[i]);
@@ -189,7 +189,7 @@ static cereus_status read_file(crs_load *load, const char *path, crs_bytes *out,
         else if ((st = crs_bytes_append(out, block, (size_t)n)) == CEREUS_E_TOO_LONG)
             crs_load_wrong_file(load, st, shown, err, "larger than %u bytes", FILE_MAX);
         else if (st)
-            crs_fail(err, st, "out of memory while loading settings");
+            crs_config_no_memory(err);
     }
     close(fd);
     return st;
@@ -211,7 +211,7 @@ static cereus_status parser_failed(crs_load *load, const yaml_parser_t *parser, 
 {
     char at[PLACE_CAP];
     if (parser->error == YAML_MEMORY_ERROR)
-        return crs_fail(err, CEREUS_E_NOMEM, "out of memory while loading settings");
+        return crs_config_no_memory(err);
     bool reader = parser->error == YAML_READER_ERROR;
     yaml_mark_t mark = reader ? mark_of(text, parser->problem_offset) : parser->problem_mark;
     return crs_load_wrong_file(load, CEREUS_E_MALFORMED, place(file, mark, at), err, "not YAML: %s",
@@ -228,7 +228,7 @@ static cereus_status walk_document(crs_load *load, yaml_document_t *doc, const c
 static cereus_status parser_init(yaml_parser_t *parser, cereus_slice text, cereus_error *err)
 {
     if (!yaml_parser_initialize(parser))
-        return crs_fail(err, CEREUS_E_NOMEM, "out of memory while loading settings");
+        return crs_config_no_memory(err);
     yaml_parser_set_input_string(parser, text.data, text.len);
     return CEREUS_OK;
 }

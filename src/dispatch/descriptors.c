@@ -91,14 +91,18 @@ typedef struct adding {
     cereus_error *err;
 } adding;
 
+static const file *known(const adding *a, const char *name)
+{
+    const file *there = crs_strmap_get(&a->to->by_name, cereus_slice_str(name));
+    return there ? there : crs_strmap_get(&a->fresh.by_name, cereus_slice_str(name));
+}
+
 static cereus_status put_name(adding *a, const char *name, file *f)
 {
     if (strlen(name) > NAME_LEN_MAX)
         return crs_fail(a->err, CEREUS_E_MALFORMED, "descriptors of %.100s: a name has more than %d bytes", f->name,
                         NAME_LEN_MAX);
-    const file *other = crs_strmap_get(&a->to->by_name, cereus_slice_str(name));
-    if (!other)
-        other = crs_strmap_get(&a->fresh.by_name, cereus_slice_str(name));
+    const file *other = known(a, name);
     if (other)
         return crs_fail(a->err, CEREUS_E_EXISTS, "descriptors of %.100s: %.200s is known from %.100s already", f->name,
                         name, other->name);
@@ -132,9 +136,7 @@ static cereus_status add_file(adding *a, cereus_slice bytes)
     if (!names->name || !*names->name)
         return crs_fail(a->err, CEREUS_E_MALFORMED,
                         "descriptors: a file without a name; give what `protoc --descriptor_set_out` writes");
-    const file *same = crs_strmap_get(&a->to->by_name, cereus_slice_str(names->name));
-    if (!same)
-        same = crs_strmap_get(&a->fresh.by_name, cereus_slice_str(names->name));
+    const file *same = known(a, names->name);
     if (same && crs_slice_eq(cereus_slice_of(same->plain, same->plain_len), bytes))
         return CEREUS_OK;
     file *f = new_file(names->name, bytes);

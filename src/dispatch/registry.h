@@ -53,6 +53,12 @@ cereus_status crs_registry_add(crs_registry *r, const char *name, const cereus_m
 /** NULL: no such service. */
 crs_service *crs_registry_service(const crs_registry *r, const char *name);
 
+/** The loop where what belongs to @p s (NULL: to no service) runs, unless a session or a key says more. */
+static inline uint32_t crs_service_loop(const crs_service *s)
+{
+    return s && s->opt.home == CEREUS_HOME_ONE ? s->home_loop : 0;
+}
+
 /** The method that @p route of a client's message names; NULL: none, ask crs_registry_explain(). Allocates nothing. */
 static inline const crs_method *crs_registry_find(const crs_registry *r, cereus_slice route)
 {

@@ -203,7 +203,7 @@ static void tell_home_locked(entry *e)
 
 static crs_dispatch *home_of(const crs_app_timers *t, const crs_service *s)
 {
-    return t->core->loops[s && s->opt.home == CEREUS_HOME_ONE ? s->home_loop % t->core->loop_count : 0];
+    return t->core->loops[crs_service_loop(s) % t->core->loop_count];
 }
 
 void crs_app_timers_start(crs_app_timers *t, uint64_t tick_ms)

@@ -328,11 +328,6 @@ static void add_candidate(crs_candidates *c, const char *before, cereus_slice wo
     c->words[c->count++] = copy;
 }
 
-static int compare_words(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 void crs_candidates_fini(crs_candidates *c)
 {
     while (c->count)
@@ -489,5 +484,5 @@ void crs_api_complete(const crs_api *api, const char *const *commands, cereus_sl
         complete_field(shape_of(api, text, CRS_API_REQUEST), cereus_slice_of(before.data + at, before.len - at), at,
                        ret);
     }
-    qsort(ret->words, ret->count, sizeof *ret->words, compare_words);
+    qsort(ret->words, ret->count, sizeof *ret->words, compare_texts);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/utf8.h"
+#include "text.h"
 
 enum {
     LINE_MAX_BYTES = 16 * 1024 * 1024,
@@ -216,11 +217,7 @@ static void drop_what_is_not_plain(crs_candidates *c)
 {
     size_t kept = 0;
     for (size_t i = 0; i < c->count; i++) {
-        bool plain = crs_utf8_valid(cereus_slice_str(c->words[i]));
-        for (const char *p = c->words[i]; *p; p++)
-            plain =
-                plain && (unsigned char)*p >= ' ' && *p != 0x7f && !((unsigned char)*p == 0xc2 && (uint8_t)p[1] < 0xa0);
-        if (plain)
+        if (crs_text_is_plain(cereus_slice_str(c->words[i])) && !strpbrk(c->words[i], "\n\t"))
             c->words[kept++] = c->words[i];
         else
             crs_free(c->words[i]);

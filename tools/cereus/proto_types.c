@@ -327,23 +327,13 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-typedef struct named {
-    const char *name;
-    unsigned index;
-} named;
-
-static int compare_named(const void *a, const void *b)
-{
-    return strcmp(((const named *)a)->name, ((const named *)b)->name);
-}
-
 /* The look-up tables that protobuf-c generates: by number in runs, by name. */
 static cereus_status index_fields(crs_types *t, ProtobufCMessageDescriptor *m, cereus_error *err)
 {
     size_t count = m->n_fields;
     ProtobufCIntRange *ranges = crs_arena_zalloc(&t->arena, (count + 1) * sizeof *ranges);
     unsigned *by_name = crs_arena_zalloc(&t->arena, count * sizeof *by_name);
-    named *names = crs_arena_zalloc(&t->arena, count * sizeof *names);
+    ProtobufCEnumValueIndex *names = crs_arena_zalloc(&t->arena, count * sizeof *names);
     if (!ranges || !by_name || !names)
         return no_memory(err);
     for (unsigned i = 0; i < count; i++) {
@@ -352,10 +342,10 @@ static cereus_status index_fields(crs_types *t, ProtobufCMessageDescriptor *m, c
                             (unsigned)m->fields[i].id);
         if (i == 0 || m->fields[i].id != m->fields[i - 1].id + 1)
             ranges[m->n_field_ranges++] = (ProtobufCIntRange){.start_value = (int)m->fields[i].id, .orig_index = i};
-        names[i] = (named){m->fields[i].name, i};
+        names[i] = (ProtobufCEnumValueIndex){.name = m->fields[i].name, .index = i};
     }
     ranges[m->n_field_ranges].orig_index = (unsigned)count;
-    qsort(names, count, sizeof *names, compare_named);
+    qsort(names, count, sizeof *names, compare_names);
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && strcmp(names[i].name, names[i - 1].name) == 0)
             return crs_fail(err, CEREUS_E_MALFORMED, "descriptors: %.200s has two fields called %.100s", m->name,
