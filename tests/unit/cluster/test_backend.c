@@ -1,18 +1,14 @@
 /* tests/unit/cluster/test_backend.c: which server gets a message, what a backend can and cannot do with a session that is another
  * server's, and what its remotes are told. Several apps in one process, by the local engines.
  */
-#include "test.h"
+#include "cluster.h"
 
-#include <cereus/cereus.h>
-#include <cereus/test.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 enum { ROOMS = 3 };
 
-static char dir[64];
 static cereus_test_app *rooms[ROOMS], *gate;
 static cereus_test_leash *leash;   /* of the first room */
 static cereus_test_client *player; /* of the gate */
@@ -192,14 +188,8 @@ static cereus_status no_more(cereus_session *session, cereus_slice route, cereus
 static cereus_test_app *member(const char *type, int number)
 {
     char name[20];
-    bool frontend = strcmp(type, "connector") == 0;
-    cereus_test_app *t =
-        cereus_test_new(cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true}),
-                        CEREUS_TEST_SOCKETS);
     snprintf(name, sizeof name, "%s-%d", type, number);
-    cereus_test_set(t, "cereus.id", name);
-    cereus_test_set(t, "cereus.cluster.dir", dir);
-    cereus_test_set(t, "cereus.log.level", "warn");
+    cereus_test_app *t = test_member(type, name, strcmp(type, "connector") == 0);
     cereus_test_set(t, "cereus.loops", "2");
     return t;
 }
@@ -262,10 +252,9 @@ static void open_world(int count, bool routed, const char *requests_max)
 
 static int make_dir(void **state)
 {
-    strcpy(dir, "/tmp/cereus-test-XXXXXX");
     atomic_store(&before_binds, 0);
     atomic_store(&after_binds, 0);
-    return mkdtemp(dir) ? 0 : -1;
+    return test_make_dir(state);
 }
 
 static int end_all(void **state)
@@ -273,7 +262,7 @@ static int end_all(void **state)
     gate = cereus_test_end(gate);
     for (int i = 0; i < ROOMS; i++)
         rooms[i] = cereus_test_end(rooms[i]);
-    return rmdir(dir);
+    return test_remove_dir(state);
 }
 
 /* ---- which server ---- */

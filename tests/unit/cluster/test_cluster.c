@@ -1,44 +1,23 @@
 /* tests/unit/cluster/test_cluster.c: several apps in one process, a run directory of their own, real sockets: what players and
  * game code of a cluster see. With TEST_RPC=nats the servers speak over a NATS server of the test's own. */
+#include "cluster.h"
 #include "nats.h"
 
-#include <cereus/cereus.h>
-#include <cereus/cluster.h>
 #include <cereus/remote.h>
-#include <cereus/test.h>
 #include <jansson.h>
-#include <unistd.h>
 
 #include "cluster/cluster_priv.h"
 
-static char dir[64];
 static const char *nats_url; /* NULL: the servers speak by local sockets */
 
 static cereus_test_app *member(const char *type, const char *id, bool frontend)
 {
-    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true});
-    cereus_error err;
-    assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.id", id, &err), CEREUS_OK);
-    assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.cluster.dir", dir, &err), CEREUS_OK);
-    assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.log.level", "warn", &err), CEREUS_OK);
+    cereus_test_app *t = test_member(type, id, frontend);
     if (nats_url) {
-        assert_int_equal(cereus_config_set(cereus_app_config(app), "cereus.cluster.rpc", "nats", &err), CEREUS_OK);
-        assert_int_equal(
-            cereus_config_set(cereus_app_config(app), "pitaya.cluster.rpc.client.nats.connect", nats_url, &err),
-            CEREUS_OK);
+        cereus_test_set(t, "cereus.cluster.rpc", "nats");
+        cereus_test_set(t, "pitaya.cluster.rpc.client.nats.connect", nats_url);
     }
-    return cereus_test_new(app, CEREUS_TEST_SOCKETS);
-}
-
-static int make_dir(void **state)
-{
-    strcpy(dir, "/tmp/cereus-test-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    return rmdir(dir); /* fails when a server has left something behind */
+    return t;
 }
 
 /* ---- the room ---- */
@@ -444,19 +423,20 @@ static int stop_nats(void **state)
     return 0;
 }
 
+#define IN_DIR(test) cmocka_unit_test_setup_teardown(test, test_make_dir, test_remove_dir)
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(messages_for_another_type_are_forwarded_and_answered, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(a_backend_does_with_a_session_what_its_frontend_would, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(remotes_are_called_and_their_errors_come_back, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(any_frontend_leads_to_the_documentation_of_any_type, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(servers_ask_one_another_for_their_documentation, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(a_bind_elsewhere_ends_the_older_session, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(the_newer_session_stays_whatever_is_heard_late, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(messages_of_a_session_keep_their_order_on_the_way, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(a_server_that_stops_answers_what_it_has_and_leaves, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(two_servers_with_one_id_are_one_too_many, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(servers_may_come_and_go_while_others_look, make_dir, remove_dir)};
+    const struct CMUnitTest tests[] = {IN_DIR(messages_for_another_type_are_forwarded_and_answered),
+                                       IN_DIR(a_backend_does_with_a_session_what_its_frontend_would),
+                                       IN_DIR(remotes_are_called_and_their_errors_come_back),
+                                       IN_DIR(any_frontend_leads_to_the_documentation_of_any_type),
+                                       IN_DIR(servers_ask_one_another_for_their_documentation),
+                                       IN_DIR(a_bind_elsewhere_ends_the_older_session),
+                                       IN_DIR(the_newer_session_stays_whatever_is_heard_late),
+                                       IN_DIR(messages_of_a_session_keep_their_order_on_the_way),
+                                       IN_DIR(a_server_that_stops_answers_what_it_has_and_leaves),
+                                       IN_DIR(two_servers_with_one_id_are_one_too_many),
+                                       IN_DIR(servers_may_come_and_go_while_others_look)};
     return cmocka_run_group_tests(tests, start_nats, stop_nats);
 }

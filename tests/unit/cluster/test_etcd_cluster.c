@@ -1,21 +1,14 @@
 /* tests/unit/cluster/test_etcd_cluster.c: apps that find one another through etcd and call one another over local sockets. */
+#include "cluster.h"
 #include "etcd.h"
 
-#include <cereus/cereus.h>
-#include <cereus/cluster.h>
-#include <cereus/test.h>
-
-static char dir[64];
 static test_etcd etcd;
 
 static cereus_test_app *member(const char *type, const char *id, bool frontend)
 {
-    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true});
-    cereus_test_app *t = cereus_test_new(app, CEREUS_TEST_SOCKETS);
-    cereus_test_set(t, "cereus.id", id);
+    cereus_test_app *t = test_member(type, id, frontend);
     cereus_test_set(t, "cereus.cluster", "etcd");
     cereus_test_set(t, "cereus.cluster.rpc", "local");
-    cereus_test_set(t, "cereus.cluster.dir", dir);
     cereus_test_set(t, "cereus.log.level", "error");
     cereus_test_set(t, "pitaya.cluster.sd.etcd.endpoints", etcd.endpoint);
     cereus_test_set(t, "pitaya.cluster.sd.etcd.shutdown.delay", "10ms");
@@ -24,15 +17,14 @@ static cereus_test_app *member(const char *type, const char *id, bool frontend)
 
 static int open_world(void **state)
 {
-    strcpy(dir, "/tmp/cereus-test-XXXXXX");
     test_etcd_open(&etcd, NULL);
-    return mkdtemp(dir) ? 0 : -1;
+    return test_make_dir(state);
 }
 
 static int close_world(void **state)
 {
     test_etcd_close(&etcd);
-    nftw(dir, test_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    nftw(test_dir, test_remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return 0;
 }
 

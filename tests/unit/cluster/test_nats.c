@@ -1,54 +1,40 @@
 /* tests/unit/cluster/test_nats.c: servers over a NATS server that dies, stops, says goodbye and comes back. What they say to
- * one another is in tests/behaviour/test_nats.py. */
+ * one another is in test_cluster.c, over NATS too, and in test_nats_cases.c. */
+#include "cluster.h"
 #include "nats.h"
 
 #include <stdatomic.h>
 
-#include <cereus/cereus.h>
-#include <cereus/cluster.h>
 #include <cereus/remote.h>
-#include <cereus/test.h>
 
 enum { LOOPS = 2 };
 
-static char dir[64];
 static test_nats nats;
 static atomic_uint finished; /* slow handlers that have */
 
-static void set(cereus_test_app *t, const char *key, const char *value)
-{
-    cereus_error err;
-    if (cereus_config_set(cereus_app_config(cereus_test_get_app(t)), key, value, &err) != CEREUS_OK)
-        fail_msg("%s", err.msg);
-}
-
 static cereus_test_app *member(const char *type, const char *id, bool frontend)
 {
-    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true});
-    cereus_test_app *t = cereus_test_new(app, CEREUS_TEST_SOCKETS);
-    set(t, "cereus.id", id);
-    set(t, "cereus.loops", "2");
-    set(t, "cereus.cluster.dir", dir);
-    set(t, "cereus.cluster.rpc", "nats");
-    set(t, "cereus.log.level", "info");
-    set(t, "pitaya.cluster.rpc.client.nats.connect", nats.url);
-    set(t, "pitaya.cluster.rpc.client.nats.reconnectwait", "20ms");
-    set(t, "pitaya.cluster.rpc.client.nats.reconnectjitter", "5ms");
+    cereus_test_app *t = test_member(type, id, frontend);
+    cereus_test_set(t, "cereus.loops", "2");
+    cereus_test_set(t, "cereus.cluster.rpc", "nats");
+    cereus_test_set(t, "cereus.log.level", "info");
+    cereus_test_set(t, "pitaya.cluster.rpc.client.nats.connect", nats.url);
+    cereus_test_set(t, "pitaya.cluster.rpc.client.nats.reconnectwait", "20ms");
+    cereus_test_set(t, "pitaya.cluster.rpc.client.nats.reconnectjitter", "5ms");
     return t;
 }
 
 static int set_up(void **state)
 {
-    strcpy(dir, "/tmp/cereus-test-XXXXXX");
     atomic_store(&finished, 0);
     test_nats_open(&nats);
-    return mkdtemp(dir) ? 0 : -1;
+    return test_make_dir(state);
 }
 
 static int tear_down(void **state)
 {
     test_nats_kill(&nats);
-    return rmdir(dir);
+    return test_remove_dir(state);
 }
 
 /* ---- the servers ---- */
@@ -144,7 +130,7 @@ static void await_ready(cereus_test_app *t, bool ready)
 static void a_start_without_nats_names_the_key(void **state)
 {
     cereus_test_app *t = make_server("room", "room-1", false);
-    set(t, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "2");
+    cereus_test_set(t, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "2");
     test_nats_kill(&nats);
     const char *why = cereus_test_start_fails(t, CEREUS_E_UNAVAILABLE);
     assert_non_null(strstr(why, "pitaya.cluster.rpc.client.nats.connect: NATS cannot be reached"));
@@ -157,7 +143,7 @@ static void a_signal_ends_the_wait_for_nats(void **state)
     cereus_test_app *t = make_server("room", "room-1", false);
     sigset_t term, was;
     int got;
-    set(t, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "1000000");
+    cereus_test_set(t, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "1000000");
     test_nats_kill(&nats);
     sigemptyset(&term);
     sigaddset(&term, SIGTERM);
@@ -171,11 +157,9 @@ static void a_signal_ends_the_wait_for_nats(void **state)
 
 static void the_servers_key_counts_where_the_clients_is_not_set(void **state)
 {
-    cereus_test_app *t =
-        cereus_test_new(cereus_app_new(&(cereus_app_options){.type = "room", .cluster = true}), CEREUS_TEST_SOCKETS);
-    set(t, "cereus.cluster.dir", dir);
-    set(t, "cereus.cluster.rpc", "nats");
-    set(t, "pitaya.cluster.rpc.server.nats.connect", nats.url);
+    cereus_test_app *t = test_member("room", "room-1", false);
+    cereus_test_set(t, "cereus.cluster.rpc", "nats");
+    cereus_test_set(t, "pitaya.cluster.rpc.server.nats.connect", nats.url);
     cereus_test_start(t);
     await_ready(t, true);
     cereus_test_end(t);
@@ -184,7 +168,7 @@ static void the_servers_key_counts_where_the_clients_is_not_set(void **state)
 static void a_password_is_needed_and_never_shown(void **state)
 {
     char config[80], url[80];
-    snprintf(config, sizeof config, "%s/nats.conf", dir);
+    snprintf(config, sizeof config, "%s/nats.conf", test_dir);
     FILE *f = fopen(config, "w");
     fputs("authorization: {user: game, password: sesame}\n", f);
     fclose(f);
@@ -193,15 +177,15 @@ static void a_password_is_needed_and_never_shown(void **state)
     assert_true(test_nats_run(&nats));
     cereus_test_app *wrong = make_server("room", "room-1", false), *right = make_server("room", "room-1", false);
     snprintf(url, sizeof url, "nats://game:simsalabim@127.0.0.1:%u", nats.port);
-    set(wrong, "pitaya.cluster.rpc.client.nats.connect", url);
-    set(wrong, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "1");
+    cereus_test_set(wrong, "pitaya.cluster.rpc.client.nats.connect", url);
+    cereus_test_set(wrong, "pitaya.cluster.rpc.client.nats.maxreconnectionretries", "1");
     const char *why = cereus_test_start_fails(wrong, CEREUS_E_UNAVAILABLE);
     assert_non_null(strstr(why, "Authorization Violation"));
     assert_null(strstr(why, "simsalabim"));
     assert_null(cereus_test_logged(wrong, "simsalabim"));
     cereus_test_end(wrong);
     snprintf(url, sizeof url, "nats://game:sesame@127.0.0.1:%u", nats.port);
-    set(right, "pitaya.cluster.rpc.client.nats.connect", url);
+    cereus_test_set(right, "pitaya.cluster.rpc.client.nats.connect", url);
     cereus_test_start(right);
     await_ready(right, true);
     cereus_test_end(right);
@@ -216,7 +200,7 @@ static void what_is_no_url_of_nats_is_refused(void **state)
                 {" , ", "is empty, give the URL of a NATS server"}};
     for (size_t i = 0; i < CEREUS_COUNT(rows); i++) {
         cereus_test_app *t = make_server("room", "room-1", false);
-        set(t, "pitaya.cluster.rpc.client.nats.connect", rows[i].url);
+        cereus_test_set(t, "pitaya.cluster.rpc.client.nats.connect", rows[i].url);
         const char *why = cereus_test_start_fails(t, CEREUS_E_INVALID);
         assert_non_null(strstr(why, rows[i].why));
         cereus_test_end(t);
@@ -228,7 +212,7 @@ static void what_is_no_url_of_nats_is_refused(void **state)
 static void a_listed_server_that_nobody_hears_is_told_in_pitayas_words(void **state)
 {
     cereus_test_app *deaf = make_server("room", "room-1", false), *front;
-    set(deaf, "cereus.cluster.rpc", "local"); /* it registers, and subscribes to nothing */
+    cereus_test_set(deaf, "cereus.cluster.rpc", "local"); /* it registers, and subscribes to nothing */
     cereus_test_start(deaf);
     front = start_server("connector", "gate-1", true);
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
@@ -274,7 +258,7 @@ static void uids_that_would_be_other_subjects_are_refused(void **state)
 static void pushes_that_a_loop_has_no_room_for_are_counted(void **state)
 {
     cereus_test_app *back = start_server("room", "room-1", false), *front = make_server("connector", "gate-1", true);
-    set(front, "pitaya.cluster.rpc.server.nats.buffer.push", "1");
+    cereus_test_set(front, "pitaya.cluster.rpc.server.nats.buffer.push", "1");
     cereus_test_start(front);
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP),
                        *other = cereus_test_connect(front, CEREUS_TEST_TCP);
@@ -324,9 +308,12 @@ static void nats_may_be_killed_and_come_back(void **state)
 static void an_answer_waits_for_nats(void **state)
 {
     cereus_test_app *back = make_server("room", "room-1", false), *front;
-    set(back, "pitaya.cluster.rpc.client.nats.reconnectwait", "500ms"); /* who waits for the answer is back first */
+    /* who waits for the answer is back first, also on a busy machine */
+    cereus_test_set(back, "pitaya.cluster.rpc.client.nats.reconnectwait", "3s");
     cereus_test_start(back);
-    front = start_server("connector", "gate-1", true);
+    front = make_server("connector", "gate-1", true);
+    cereus_test_set(front, "pitaya.cluster.rpc.client.nats.requesttimeout", "30s");
+    cereus_test_start(front);
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     uint64_t request = cereus_test_request(c, "room.room.slow", "200");
     cereus_test_settle(front);
@@ -386,7 +373,7 @@ static void nats_that_hangs_holds_nothing_but_its_messages(void **state)
 static void a_lame_duck_is_left_for_its_successor(void **state)
 {
     char config[80];
-    snprintf(config, sizeof config, "%s/nats.conf", dir);
+    snprintf(config, sizeof config, "%s/nats.conf", test_dir);
     FILE *f = fopen(config, "w");
     fputs("lame_duck_grace_period: \"50ms\"\nlame_duck_duration: \"30s\"\n", f);
     fclose(f);

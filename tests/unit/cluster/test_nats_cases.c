@@ -1,19 +1,16 @@
 /* tests/unit/cluster/test_nats_cases.c: the recorded traffic of Pitaya's clusters (tests/vectors/cluster), over a real NATS
  * server. A raw NATS client plays the other side: it sends what Pitaya sent and compares the answers, and it hears what our
  * servers publish. TEST_VECTORS names the folder. */
+#include "cluster.h"
 #include "nats.h"
 #include "vectors.h"
 
-#include <cereus/cereus.h>
-#include <cereus/cluster.h>
 #include <cereus/remote.h>
-#include <cereus/test.h>
 
 #include "cluster/protocol.h"
 
 enum { PAYLOAD_MAX = 20000 };
 
-static char dir[64];
 static test_nats nats;
 
 /* ---- a raw client of NATS ---- */
@@ -205,13 +202,9 @@ static const cereus_method remotes[] = {CEREUS_RAW_REQUEST("say", say)};
 
 static cereus_test_app *start_server(const char *type, const char *id, bool frontend)
 {
-    cereus_test_app *t =
-        cereus_test_new(cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true}),
-                        CEREUS_TEST_SOCKETS);
+    cereus_test_app *t = test_member(type, id, frontend);
     cereus_error err = {0};
     cereus_app *app = cereus_test_get_app(t);
-    cereus_test_set(t, "cereus.id", id);
-    cereus_test_set(t, "cereus.cluster.dir", dir);
     cereus_test_set(t, "cereus.cluster.rpc", "nats");
     cereus_test_set(t, "pitaya.cluster.rpc.client.nats.connect", nats.url);
     assert_int_equal(cereus_app_register(app, "room", handlers, CEREUS_COUNT(handlers), NULL, &err), CEREUS_OK);
@@ -222,15 +215,14 @@ static cereus_test_app *start_server(const char *type, const char *id, bool fron
 
 static int set_up(void **state)
 {
-    strcpy(dir, "/tmp/cereus-test-XXXXXX");
     test_nats_open(&nats);
-    return mkdtemp(dir) ? 0 : -1;
+    return test_make_dir(state);
 }
 
 static int tear_down(void **state)
 {
     test_nats_kill(&nats);
-    return rmdir(dir);
+    return test_remove_dir(state);
 }
 
 /* ---- what Pitaya sends ---- */

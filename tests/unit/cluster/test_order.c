@@ -1,13 +1,9 @@
 /* tests/unit/cluster/test_order.c: many sessions, two frontends, three backends, all in this process, so that a handler can compare
  * what it gets with what any other has got: the messages of a session keep their order from end to end, and of those who bind
  * one uid at once at most one keeps it. */
-#include "test.h"
+#include "cluster.h"
 
-#include <cereus/cereus.h>
-#include <cereus/cluster.h>
-#include <cereus/test.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SESSIONS = 40, MESSAGES = 200 };
@@ -16,7 +12,6 @@ enum { SESSIONS = 200, MESSAGES = 2000 };
 #endif
 enum { FRONTENDS = 2, BACKENDS = 3, PLAYERS = 300, USERS = 50 };
 
-static char dir[64];
 static cereus_test_app *fronts[FRONTENDS], *backs[BACKENDS];
 static atomic_int seen[SESSIONS];   /* the last number of each session */
 static atomic_int inside[SESSIONS]; /* handlers at work for it */
@@ -80,14 +75,8 @@ static cereus_test_app *start(const char *type, int number)
 {
     char id[20];
     cereus_error err;
-    bool frontend = strcmp(type, "connector") == 0;
     snprintf(id, sizeof id, "%s-%d", type, number);
-    cereus_test_app *t =
-        cereus_test_new(cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true}),
-                        CEREUS_TEST_SOCKETS);
-    cereus_test_set(t, "cereus.id", id);
-    cereus_test_set(t, "cereus.cluster.dir", dir);
-    cereus_test_set(t, "cereus.log.level", "warn");
+    cereus_test_app *t = test_member(type, id, strcmp(type, "connector") == 0);
     cereus_test_set(t, "cereus.loops", "2");
     cereus_test_set(t, "pitaya.cluster.rpc.client.nats.requesttimeout",
                     "30s"); /* it is order that is asked, not speed */
@@ -99,8 +88,7 @@ static cereus_test_app *start(const char *type, int number)
 
 static int start_all(void **state)
 {
-    strcpy(dir, "/tmp/cereus-test-XXXXXX");
-    assert_non_null(mkdtemp(dir));
+    assert_int_equal(test_make_dir(state), 0);
     for (int i = 0; i < BACKENDS; i++)
         backs[i] = start("room", i);
     for (int i = 0; i < FRONTENDS; i++)
@@ -122,7 +110,7 @@ static int end_all(void **state)
         fronts[i] = cereus_test_end(fronts[i]);
     for (int i = 0; i < BACKENDS; i++)
         backs[i] = cereus_test_end(backs[i]);
-    return rmdir(dir);
+    return test_remove_dir(state);
 }
 
 static void messages_of_a_session_keep_their_order_from_end_to_end(void **state)

@@ -1,15 +1,10 @@
 /* tests/unit/cluster/test_typed.c: remotes from a .proto: one server has them, another calls them with the functions that
  * protoc-gen-cereus made. */
-#include "test.h"
-
-#include <cereus/cereus.h>
-#include <cereus/cluster.h>
-#include <cereus/test.h>
-#include <unistd.h>
+#include "cluster.h"
 
 #include "seats.cereus.h"
 
-static char dir[64], taken[64];
+static char taken[64];
 
 static cereus_status on_take(cereus_ctx *ctx, const Room__Wish *req, Room__Seat *reply)
 {
@@ -57,23 +52,11 @@ static cereus_status ask(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 
 static const cereus_method methods[] = {CEREUS_RAW_REQUEST("ask", ask)};
 
-static cereus_test_app *member(const char *type, const char *id, bool frontend)
-{
-    cereus_test_app *t =
-        cereus_test_new(cereus_app_new(&(cereus_app_options){.type = type, .frontend = frontend, .cluster = true}),
-                        CEREUS_TEST_SOCKETS);
-    cereus_test_set(t, "cereus.id", id);
-    cereus_test_set(t, "cereus.cluster.dir", dir);
-    cereus_test_set(t, "cereus.log.level", "warn");
-    return t;
-}
-
 static void remotes_of_a_proto_are_called_by_their_types(void **state)
 {
     cereus_error err;
-    strcpy(dir, "/tmp/cereus-test-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    cereus_test_app *back = member("room", "room-1", false), *front = member("connector", "gate-1", true);
+    assert_int_equal(test_make_dir(state), 0);
+    cereus_test_app *back = test_member("room", "room-1", false), *front = test_member("connector", "gate-1", true);
     assert_int_equal(room_seats_register_remote(cereus_test_get_app(back), &seats, NULL, &err), CEREUS_OK);
     assert_int_equal(cereus_app_register(cereus_test_get_app(front), "gate", methods, 1, NULL, &err), CEREUS_OK);
     cereus_test_start(back);
@@ -90,7 +73,7 @@ static void remotes_of_a_proto_are_called_by_their_types(void **state)
     cereus_test_call_fails(c, "room.seats.take", "", "PIT-404"); /* not for clients */
     cereus_test_end(front);
     cereus_test_end(back);
-    assert_int_equal(rmdir(dir), 0);
+    assert_int_equal(test_remove_dir(state), 0);
 }
 
 TEST_MAIN(cmocka_unit_test(remotes_of_a_proto_are_called_by_their_types))

@@ -1,15 +1,10 @@
 /* tests/unit/cluster/test_users.c: users wherever they are: groups, pushes and kicks of a backend and of a frontend for players
  * of two frontends; and what of a handler's result no message can carry. */
-#include "test.h"
+#include "cluster.h"
 
-#include <cereus/cereus.h>
-#include <cereus/cluster.h>
 #include <cereus/group.h>
 #include <cereus/remote.h>
-#include <cereus/test.h>
-#include <unistd.h>
 
-static char dir[64];
 static cereus_test_app *back, *one, *two;
 static cereus_test_client *alice, *bob, *carol; /* alice and carol on the first, bob on the second */
 
@@ -86,12 +81,8 @@ static const cereus_method methods[] = {CEREUS_RAW_REQUEST("act", act), CEREUS_R
 static cereus_test_app *start(const char *type, const char *id)
 {
     cereus_error err;
-    cereus_app *app = cereus_app_new(
-        &(cereus_app_options){.type = type, .frontend = strcmp(type, "connector") == 0, .cluster = true});
-    cereus_test_app *t = cereus_test_new(app, CEREUS_TEST_SOCKETS);
-    cereus_test_set(t, "cereus.id", id);
-    cereus_test_set(t, "cereus.cluster.dir", dir);
-    cereus_test_set(t, "cereus.log.level", "warn");
+    cereus_test_app *t = test_member(type, id, strcmp(type, "connector") == 0);
+    cereus_app *app = cereus_test_get_app(t);
     cereus_test_set(t, "cereus.loops", "2");
     assert_int_equal(cereus_app_register(app, type, methods, CEREUS_COUNT(methods), NULL, &err), CEREUS_OK);
     cereus_test_start(t);
@@ -100,8 +91,7 @@ static cereus_test_app *start(const char *type, const char *id)
 
 static int start_all(void **state)
 {
-    strcpy(dir, "/tmp/cereus-test-XXXXXX");
-    assert_non_null(mkdtemp(dir));
+    assert_int_equal(test_make_dir(state), 0);
     back = start("room", "room-1");
     one = start("connector", "gate-1");
     two = start("connector", "gate-2");
@@ -123,7 +113,7 @@ static int end_all(void **state)
     one = cereus_test_end(one);
     two = cereus_test_end(two);
     back = cereus_test_end(back);
-    return rmdir(dir);
+    return test_remove_dir(state);
 }
 
 /** A request that is on its way, also while the test waits for what players of other apps hear. */
