@@ -6,9 +6,8 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
-from cereus_behaviour import BUSY_S, BehaviourTest, main  # noqa: E402
+from cereus_behaviour import BUSY_S, BehaviourTest, main, tls_args  # noqa: E402
 
-FILES = os.environ['TEST_TLS']
 TRANSPORTS = ('tcp', 'ws', 'tls', 'wss')
 
 
@@ -23,7 +22,7 @@ def has_ipv6():
 
 class Families(BehaviourTest):
     def listen(self, host, **options):
-        args = ['--cert', os.path.join(FILES, 'server.crt'), '--key', os.path.join(FILES, 'server.key')]
+        args = tls_args()
         for transport in TRANSPORTS:
             args += ['--' + transport, host + ':0']  # the last of a flag counts
         self.serve(args=args, **options)

@@ -10,7 +10,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_wire as wire  # noqa: E402
-from cereus_behaviour import BUSY_S, BehaviourTest, main  # noqa: E402
+from cereus_behaviour import BUSY_S, BehaviourTest, main, tls_args  # noqa: E402
 
 FILES = os.environ['TEST_TLS']
 ANSWER = b'{"code":200,"sys":{"dict":{},"heartbeat":30,"serializer":"json"}}'
@@ -30,8 +30,7 @@ def talk(url, *args):
 
 class WithOurServer(BehaviourTest):
     def test_bodies_come_back_over_tls_and_wss(self):
-        self.serve(args=['--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert', file('server.crt'), '--key',
-                         file('server.key')])
+        self.serve(args=tls_args())
         for scheme in ('tls', 'wss'):
             host, port = self.server.addresses[scheme].rsplit(':', 1)
             for args in (['--ca', file('server.crt')], ['--insecure'], ['--ca', file('server.crt'), '--len', 0],
@@ -41,8 +40,7 @@ class WithOurServer(BehaviourTest):
             self.assertEqual(talk('%s://localhost:%s' % (scheme, port), '--ca', file('server.crt'))[0], 0)
 
     def test_a_certificate_that_will_not_do_is_named_and_ends_it(self):
-        self.serve(args=['--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert', file('server.crt'), '--key',
-                         file('server.key')])
+        self.serve(args=tls_args())
         for scheme in ('tls', 'wss'):
             address = self.server.addresses[scheme]
             for args, why in [

@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_wire as wire  # noqa: E402
-from cereus_behaviour import BUSY_S, BehaviourTest, main  # noqa: E402
+from cereus_behaviour import BUSY_S, BehaviourTest, main, tls_args  # noqa: E402
 
 FILES = os.environ['TEST_TLS']
 TRANSPORTS = ('tcp', 'ws', 'tls', 'wss')
@@ -25,9 +25,13 @@ def file(name):
 
 
 class TlsTest(BehaviourTest):
-    def serve_tls(self, settings=None, cert=file('server.crt'), key=file('server.key'), **options):
-        self.serve(settings, args=['--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert', cert, '--key', key],
-                   **options)
+    def serve_tls(self, settings=None, cert='server.crt', key='server.key', **options):
+        self.serve(settings, args=tls_args(cert, key), **options)
+
+    def raw(self, transport):
+        """Plain bytes to any port."""
+        host, port = self.server.addresses[transport].rsplit(':', 1)
+        return socket.create_connection((host, int(port)), BUSY_S)
 
     def stop_early(self):
         """For a bystander that cannot go on asking."""
@@ -69,10 +73,6 @@ class Messages(TlsTest):
                 conn.send(b'\xff\xff\xff\xff\xff')
                 self.assert_closed(conn, silently=False)
             self.assert_served()
-
-    def raw(self, transport):
-        host, port = self.server.addresses[transport].rsplit(':', 1)
-        return socket.create_connection((host, int(port)), BUSY_S)
 
     def assert_hung_up(self, raw):
         try:
@@ -186,9 +186,8 @@ class Proxy(TlsTest):
         bad = (b'PROXY TCP4 x y 1 2\r\n', b'GET / HTTP/1.1\r\n\r\n', wire.H0, b'\x16\x03\x01\x00\x05hello',
                b'PROXY UNKNOWN' + b'x' * 95, b'\r\n\r\n\0\r\nQUIT\n\x21\x11\x08\x01')
         for i, transport in enumerate(TRANSPORTS):
-            host, port = self.server.addresses[transport].rsplit(':', 1)
             for head in bad:
-                with socket.create_connection((host, int(port)), BUSY_S) as raw:
+                with self.raw(transport) as raw:
                     raw.sendall(head)
                     try:
                         self.assertEqual(raw.recv(100), b'')
@@ -199,8 +198,7 @@ class Proxy(TlsTest):
     def test_one_that_waits_with_its_head_holds_up_nobody(self):
         self.serve_tls({'proxy_protocol': True}, bystander={'head': self.V1})
         for transport in TRANSPORTS:
-            host, port = self.server.addresses[transport].rsplit(':', 1)
-            with socket.create_connection((host, int(port)), BUSY_S) as waits:
+            with self.raw(transport) as waits:
                 waits.sendall(self.V1[:9])
                 conn = self.login(transport, head=self.V1)
                 self.assert_echo(conn)

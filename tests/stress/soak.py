@@ -26,6 +26,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_wire as wire  # noqa: E402
+from cereus_behaviour import tls_args  # noqa: E402
 
 BUSY_S = 60  # how long anything may take on a machine that is busy with something else
 TRANSPORTS = ('tcp', 'ws', 'tls', 'wss')
@@ -51,11 +52,8 @@ class Target:
     """A server under test, its observer, and what was measured of it."""
 
     def __init__(self, name, keys):
-        files = os.environ['TEST_TLS']
         command = [os.environ['CEREUS_SERVER'], '--settings', json.dumps(SETTINGS), '--loops', '2',
-                   '--cert', os.path.join(files, 'server.crt'), '--key', os.path.join(files, 'server.key')]
-        for transport in TRANSPORTS:
-            command += ['--' + transport, '127.0.0.1:0']
+                   '--tcp', '127.0.0.1:0', '--ws', '127.0.0.1:0', *tls_args()]
         for key, value in dict(keys, **{'cereus.handshake.timeout': '5s', 'cereus.log.level': 'error'}).items():
             command += ['--set', '%s=%s' % (key, value)]
         self.name = name

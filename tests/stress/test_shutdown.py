@@ -17,16 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import cereus_wire as wire  # noqa: E402
 
 TIMEOUT_S = 60  # the server's own, and how long the crowd may take for anything
-UPGRADE = (b'GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-           b'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n')
 ROUTES = ('here.echo', 'here.nap', 'one.echo', 'one.nap')
-
-
-def frame(packet):
-    """A client's frame of a short packet; the mask is zero, which changes nothing."""
-    assert len(packet) < 65536
-    head = bytes([0x82, 0x80 | len(packet)]) if len(packet) < 126 else b'\x82\xfe' + len(packet).to_bytes(2, 'big')
-    return head + bytes(4) + packet
 
 
 class Peer:
@@ -37,9 +28,9 @@ class Peer:
         self.sock = socket.create_connection(address)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.ws, self.upgraded, self.buf, self.answers = ws, not ws, b'', 0
-        wrap = frame if ws else bytes
+        wrap = wire.ws_frame if ws else bytes
         self.ask = wrap(wire.request(1, route, b'x'))
-        self.sock.sendall((UPGRADE if ws else b'') + wrap(wire.H0) + wrap(wire.ACK_PACKET) + self.ask)
+        self.sock.sendall((wire.ws_upgrade() if ws else b'') + wrap(wire.H0) + wrap(wire.ACK_PACKET) + self.ask)
         self.sock.setblocking(False)
 
     def packets(self, data):

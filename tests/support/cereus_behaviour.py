@@ -18,6 +18,13 @@ BUSY_S = 20  # how long anything may take on a machine that is busy with somethi
 SANITIZED_SLACK_KIB = 96 * 1024  # quarantined (scripts/run_tests.py bounds it) and shadow memory of a sanitized server
 
 
+def tls_args(cert='server.crt', key='server.key'):
+    """Listeners for tls and wss; cert and key: paths, or names of the tests' own."""
+    files = os.environ['TEST_TLS']
+    return ['--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert', os.path.join(files, cert), '--key',
+            os.path.join(files, key)]
+
+
 class BehaviourTest(unittest.TestCase):
     maxDiff = 2000
     settings = {'server_type': 'connector', 'service': 'test', 'serializer': 'json', 'data_compression': False,
@@ -31,9 +38,7 @@ class BehaviourTest(unittest.TestCase):
         command += shlex.split(os.environ.get('CEREUS_SERVER_ARGS', ''))
         over_tls = bool(os.environ.get('CEREUS_OVER_TLS'))
         if over_tls:
-            files = os.environ['TEST_TLS']
-            command += ['--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert', os.path.join(files, 'server.crt'),
-                        '--key', os.path.join(files, 'server.key')]
+            command += tls_args()
         for key, value in keys.items():
             command += ['--set', '%s=%s' % (key.replace('__', '.'), value)]
         self.server = wire.Server(command + list(args))

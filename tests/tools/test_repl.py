@@ -18,6 +18,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_wire as wire  # noqa: E402
+from cereus_behaviour import tls_args  # noqa: E402
 
 TOOL = SERVER = TYPED = None
 CERTIFICATES = os.environ['TEST_TLS']
@@ -61,9 +62,7 @@ class Repl(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = wire.Server([SERVER, '--settings', json.dumps(SETTINGS), '--tcp', '127.0.0.1:0', '--ws',
-                                  '127.0.0.1:0', '--tls', '127.0.0.1:0', '--wss', '127.0.0.1:0', '--cert',
-                                  os.path.join(CERTIFICATES, 'server.crt'), '--key',
-                                  os.path.join(CERTIFICATES, 'server.key')])
+                                  '127.0.0.1:0', *tls_args()])
         cls.tcp, cls.ws, cls.tls, cls.wss = (cls.server.addresses[kind] for kind in ('tcp', 'ws', 'tls', 'wss'))
 
     @classmethod

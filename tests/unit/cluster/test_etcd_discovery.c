@@ -234,7 +234,7 @@ static void a_user_logs_in(void **state) /* etcd-auth */
         {"/v3/auth/enable", "{}"},
     };
     for (size_t i = 0; i < CEREUS_COUNT(steps); i++)
-        assert_int_equal(test_etcd_post(&w.server, steps[i][0], steps[i][1], NULL, 0), 200);
+        assert_int_equal(test_etcd_post(&w.server, steps[i][0], steps[i][1]), 200);
     server one = make(&w, "room", "be-auth", false);
     set(&one, "pitaya.cluster.sd.etcd.dialtimeout", "2s");
     try_start(&one);
@@ -506,16 +506,14 @@ static void a_compaction_while_away_is_made_good_by_reading_all(void **state)
     TEST_UNTIL(&w.t, !crs_discovery_ready(gate.d));
     assert_true(test_etcd_run(&w.server));
     /* by the gateway, before our engine is back: "gone" goes, "new" comes, and how is forgotten */
-    while (test_etcd_post(&w.server, "/v3/kv/deleterange", "{\"key\":\"cGl0YXlhL3NlcnZlcnMvcm9vbS9nb25l\"}", NULL, 0) !=
-           200)
-        usleep(20000); /* no leader yet */
+    test_etcd_post_until_ok(&w.server, "/v3/kv/deleterange", "{\"key\":\"cGl0YXlhL3NlcnZlcnMvcm9vbS9nb25l\"}");
     static const char put_new[] = "{\"key\":\"cGl0YXlhL3NlcnZlcnMvcm9vbS9uZXc=\",\"value\":"
                                   "\"eyJpZCI6Im5ldyIsInR5cGUiOiJyb29tIn0=\"}";
-    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/put", put_new, NULL, 0), 200);
-    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/put", put_new, NULL, 0), 200);
+    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/put", put_new), 200);
+    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/put", put_new), 200);
     char json[64];
     snprintf(json, sizeof json, "{\"revision\":\"%lld\",\"physical\":true}", (long long)revision + 3);
-    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/compaction", json, NULL, 0), 200);
+    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/compaction", json), 200);
     TEST_UNTIL(&w.t, LISTS(&gate, "connector/fe-1 room/new "));
     assert_int_equal(COUNTED(&w, etcd_watches_compacted), 1);
     assert_int_equal(gate.lists, lists + 1);

@@ -141,7 +141,7 @@ static void what_etcd_refuses_is_told_with_its_words_and_the_endpoint(void **sta
     put(&w, "k", "2", 0);
     char json[64];
     snprintf(json, sizeof json, "{\"revision\":\"%lld\",\"physical\":true}", (long long)revision + 1);
-    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/compaction", json, NULL, 0), 200);
+    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/compaction", json), 200);
     a = call(&w, (crs_etcd_op){.kind = CRS_ETCD_RANGE, .key = str("k"), .revision = revision});
     assert_int_equal(a.status, CEREUS_E_RANGE);
     assert_int_equal(COUNTED(&w, grpc_call_failures), 4); /* the keep-alive was answered well, with a time of 0 */

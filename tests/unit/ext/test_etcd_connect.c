@@ -156,7 +156,7 @@ static void enable_auth(test_etcd *server)
         {"/v3/auth/enable", "{}"},
     };
     for (size_t i = 0; i < CEREUS_COUNT(posts); i++)
-        assert_int_equal(test_etcd_post(server, posts[i][0], posts[i][1], NULL, 0), 200);
+        assert_int_equal(test_etcd_post(server, posts[i][0], posts[i][1]), 200);
 }
 
 static void user_and_password_are_shown_and_shown_again_after_a_restart(void **state)

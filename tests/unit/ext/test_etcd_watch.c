@@ -47,8 +47,7 @@ static void a_watch_goes_on_where_it_was_when_etcd_was_killed(void **state)
         TEST_UNTIL(&w.t, !w.ready);
         assert_true(test_etcd_run(&w.server));
         /* a change that our client hears of only when it is back */
-        while (test_etcd_post(&w.server, "/v3/kv/put", "{\"key\":\"cy9jdXQ=\",\"value\":\"dg==\"}", NULL, 0) != 200)
-            usleep(20000); /* no leader yet */
+        test_etcd_post_until_ok(&w.server, "/v3/kv/put", "{\"key\":\"cy9jdXQ=\",\"value\":\"dg==\"}");
         TEST_UNTIL(&w.t, s.events == puts + (size_t)round + 1);
     }
     assert_string_equal(s.text, told);
@@ -70,13 +69,12 @@ static void a_watch_that_fell_behind_a_compaction_says_so(void **state)
     TEST_UNTIL(&w.t, !w.ready);
     assert_true(test_etcd_run(&w.server));
     /* by the gateway, while our client is not back: a change, and its history compacted away */
-    while (test_etcd_post(&w.server, "/v3/kv/put", "{\"key\":\"cy8y\",\"value\":\"dg==\"}", NULL, 0) != 200)
-        usleep(20000);
-    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/put", "{\"key\":\"eA==\",\"value\":\"dg==\"}", NULL, 0), 200);
-    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/put", "{\"key\":\"eA==\",\"value\":\"dg==\"}", NULL, 0), 200);
+    test_etcd_post_until_ok(&w.server, "/v3/kv/put", "{\"key\":\"cy8y\",\"value\":\"dg==\"}");
+    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/put", "{\"key\":\"eA==\",\"value\":\"dg==\"}"), 200);
+    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/put", "{\"key\":\"eA==\",\"value\":\"dg==\"}"), 200);
     char json[64];
     snprintf(json, sizeof json, "{\"revision\":\"%lld\",\"physical\":true}", (long long)first + 3);
-    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/compaction", json, NULL, 0), 200);
+    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/compaction", json), 200);
     TEST_UNTIL(&w.t, s.compacted);
     assert_int_equal(s.compacted, first + 3);
     assert_int_equal(s.events, 1);
@@ -108,7 +106,7 @@ static void progress_notices_move_a_watch_that_sees_nothing(void **state)
     (void)lost;
     char json[64];
     snprintf(json, sizeof json, "{\"revision\":\"%lld\",\"physical\":true}", (long long)last);
-    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/compaction", json, NULL, 0), 200);
+    assert_int_equal(test_etcd_post(&w.server, "/v3/kv/compaction", json), 200);
     test_etcd_kill(&w.server);
     TEST_UNTIL(&w.t, !w.ready);
     assert_true(test_etcd_run(&w.server));

@@ -337,14 +337,27 @@ static void pings_of_a_client_that_reads_nothing_do_not_fill_memory(void **state
     world_close(&w);
 }
 
-static void the_last_ping_of_a_client_that_read_nothing_is_answered_when_it_reads(void **state)
+/** The client reads no more: what it is told from now on waits. */
+static void fill(crs_pipe *pipe)
 {
-    world_open(&w);
-    crs_pipe *pipe = connect_upgraded();
     crs_pipe_set_window(pipe, 10);
     assert_true(say_text(w.owners[0].conn, "more than fits into the window"));
     test_settle(&w.t);
     assert_int_equal(w.owners[0].blocked, 1);
+}
+
+static void open_window(crs_pipe *pipe)
+{
+    crs_pipe_set_window(pipe, 1000);
+    crs_pipe_take(pipe, 0); /* notices the room */
+    test_settle(&w.t);
+}
+
+static void the_last_ping_of_a_client_that_read_nothing_is_answered_when_it_reads(void **state)
+{
+    world_open(&w);
+    crs_pipe *pipe = connect_upgraded();
+    fill(pipe);
     for (char c = 'a'; c <= 'z'; c++) {
         send_frame(pipe, 0x89, (char[]){c, c}, (size_t)(c - 'a') % 3);
         test_settle(&w.t);
@@ -352,10 +365,7 @@ static void the_last_ping_of_a_client_that_read_nothing_is_answered_when_it_read
     send_frame(pipe, 0x89, "last", 4);
     test_settle(&w.t);
     assert_int_equal(crs_pipe_received(pipe).len, 10);
-    crs_pipe_set_window(pipe, 1000);
-    test_settle(&w.t);
-    crs_pipe_take(pipe, 0); /* notices the room */
-    test_settle(&w.t);
+    open_window(pipe);
     cereus_slice payload;
     assert_int_equal(next_frame(pipe, &payload), CRS_WS_BINARY);
     assert_next_frame(pipe, CRS_WS_PONG, "last", 4);
@@ -371,16 +381,12 @@ static void a_pong_that_is_owed_is_forgotten_when_the_connection_closes(void **s
 {
     world_open(&w);
     crs_pipe *pipe = connect_upgraded();
-    crs_pipe_set_window(pipe, 10);
-    assert_true(say_text(w.owners[0].conn, "more than fits into the window"));
-    test_settle(&w.t);
+    fill(pipe);
     send_frame(pipe, 0x89, "late", 4);
     send_frame(pipe, 0x88, "\x03\xe8", 2);
     test_settle(&w.t);
     assert_int_equal(w.owners[0].why, CRS_END_PEER);
-    crs_pipe_set_window(pipe, 1000);
-    crs_pipe_take(pipe, 0);
-    test_settle(&w.t);
+    open_window(pipe);
     cereus_slice payload;
     assert_int_equal(next_frame(pipe, &payload), CRS_WS_BINARY);
     assert_next_frame(pipe, CRS_WS_CLOSE, "\x03\xe8", 2); /* and nothing behind it */
@@ -394,9 +400,7 @@ static void a_pong_without_memory_ends_the_connection(void **state)
 {
     world_open(&w);
     crs_pipe *pipe = connect_upgraded();
-    crs_pipe_set_window(pipe, 10);
-    assert_true(say_text(w.owners[0].conn, "more than fits into the window"));
-    test_settle(&w.t);
+    fill(pipe);
     send_frame(pipe, 0x89, "late", 4);
     crs_alloc_fail_at(1);
     test_settle(&w.t);
