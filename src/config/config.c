@@ -304,9 +304,11 @@ cereus_status crs_load_store(crs_load *load, const char *name, const crs_raw *ra
         CEREUS_TRY(note_idle(load, key, NULL, source, err));
         return store_other(load, key, raw, source, err);
     }
-    const char *nearest = crs_config_nearest(key);
-    if (!crs_config_is_ours(key)) {
-        if (nearest && load->rank == CRS_RANK_FILE && crs_config_is_nearly_ours(key))
+    bool ours = crs_config_is_ours(key);
+    /* a game may have very many keys of its own: only those that look like ours are held against all of ours */
+    const char *nearest = ours || crs_config_is_nearly_ours(key) ? crs_config_nearest(key) : NULL;
+    if (!ours) {
+        if (nearest && load->rank == CRS_RANK_FILE)
             CEREUS_TRY(crs_load_warn(load, source, err, "%s: is taken for a key of the game's own, did you mean %s?",
                                      shown, nearest));
         return store_other(load, key, raw, source, err);

@@ -144,12 +144,16 @@ const char *crs_config_nearest(const char *key)
         const char *name = known_names[i].name;
         if (strchr(name, '*'))
             continue;
-        size_t whole = crs_edit_distance(key, name);
-        size_t without_first = crs_edit_distance(key, strchr(name, '.') + 1);
-        size_t distance = CRS_MIN(whole, without_first);
-        if (distance < best) {
-            best = distance;
-            nearest = name;
+        const char *forms[] = {name, strchr(name, '.') + 1};
+        for (size_t f = 0; f < CEREUS_COUNT(forms); f++) {
+            size_t other = strlen(forms[f]);
+            if ((other > len ? other - len : len - other) >= best) /* as many letters at least are to be put in */
+                continue;
+            size_t distance = crs_edit_distance(key, forms[f]);
+            if (distance < best) {
+                best = distance;
+                nearest = name;
+            }
         }
     }
     return nearest;
