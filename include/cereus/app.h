@@ -128,7 +128,8 @@ CEREUS_API void cereus_app_shutdown(cereus_app *app);
 /**
  * Wait for the end that cereus_app_shutdown() asks for, then stop everything: listeners closed, sessions closed after what was
  * queued, callbacks run, threads joined. An app that does not run is not waited for.
- * @param with_signals  the process is the app's: SIGINT, QUIT and TERM end it too, SIGHUP is cereus_app_reload(), SIGUSR1
+ * @param with_signals  the process is the app's: SIGINT, QUIT and TERM end it too, TERM after the drain
+ *                      (`pitaya.session.drain.enabled`), SIGHUP is cereus_app_reload(), SIGUSR1
  *                      cereus_app_dump(), and a service manager that gave NOTIFY_SOCKET hears when the app is up, reloads and
  *                      stops. Threads of the game's own must have these five blocked; those of the app have.
  * Thread: the one that started it.

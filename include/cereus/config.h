@@ -25,8 +25,8 @@ CEREUS_API cereus_config *cereus_config_free(cereus_config *cfg);
 
 /**
  * Load a YAML (or JSON) file: nested maps, dotted keys, or both mixed. A later file overrides an earlier one.
- * @return CEREUS_OK; CEREUS_E_IO: it cannot be read; CEREUS_E_TOO_LONG: larger than 256 KiB; CEREUS_E_MALFORMED: not
- *         YAML, or nested too deep; CEREUS_E_INVALID: a value that its key does not take; CEREUS_E_NOMEM. @p err names
+ * @return CEREUS_OK; CEREUS_E_IO: it cannot be read; CEREUS_E_TOO_LONG: larger than 256 KiB, or too many
+ *         values; CEREUS_E_MALFORMED: not YAML, or nested too deep; CEREUS_E_INVALID: a value that its key does not take; CEREUS_E_NOMEM. @p err names
  *         file, line and column.
  */
 CEREUS_API cereus_status cereus_config_load_file(cereus_config *cfg, const char *path, cereus_error *err);

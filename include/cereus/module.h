@@ -1,10 +1,11 @@
 /* cereus/module.h: parts of a server that start before its players come and end after they have gone: a storage, a
  * matchmaker, a program that runs beside it. Each is a struct of optional functions with a name.
  *
- *     start   services: Init of all, AfterInit of all; modules: Init of all, AfterInit of all, each in the order added;
- *             timers; tasks given before; only then do the listeners open
- *     stop    listeners and sessions closed, their callbacks run, tasks ended; modules: BeforeShutdown of all, then
- *             Shutdown of all, both in reverse; the same for services
+ *     start   services: Init of all, AfterInit of all; modules: Init of all, AfterInit of all, each in the order added; in a
+ *             cluster, the other servers see this one; timers; tasks given before; only then do the listeners open
+ *     stop    timers; in a cluster, the others see it no more, and what they have asked is answered; listeners and sessions
+ *             closed, their callbacks run, tasks ended; modules: BeforeShutdown of all, then Shutdown of all, both in
+ *             reverse; the same for services
  *
  * after_init is called when all init have succeeded; before_shutdown is called for whom after_init would have been, and
  * shutdown for whom init succeeded: a start that fails in the middle ends what it had begun.

@@ -1,8 +1,8 @@
 /* app/run.c: starts and stops the parts of a server in order. The one place that knows them all.
  *
- * Start: settings, addresses claimed, loops made, threads up; services and modules, tasks; then listening, so that
- *        nobody connects to half a server.
- * Stop:  listening and reading end; waits of handlers end with CEREUS_E_CANCELLED; when all that was read is answered
+ * Start: settings, addresses claimed, loops made, threads up; services and modules; in a cluster, the others see us; timers
+ *        and tasks; then listening, so that nobody connects to half a server.
+ * Stop:  timers; in a cluster, the others see us no more, and what is under way between us ends; listening and reading end; waits of handlers end with CEREUS_E_CANCELLED; when all that was read is answered
  *        (or at half of cereus.shutdown.timeout) sessions are closed after what is queued, close callbacks run; when
  *        nothing lives on any loop (or at the whole of it), modules and services are shut down; a barrier makes sure
  *        that no mail is under way, and the threads end.
