@@ -69,13 +69,14 @@ class Etcd:
 
 
 class Nats:
-    """nats-server. url: nats://HOST:PORT."""
+    """nats-server, with more arguments for it. url: nats://HOST:PORT."""
 
-    def __init__(self):
+    def __init__(self, *args):
         self.dir = tempfile.mkdtemp(prefix='cereus-nats-')
         log = os.path.join(self.dir, 'log')
         self.proc = subprocess.Popen(
-            ['nats-server', '--addr', '127.0.0.1', '--port', '-1', '--ports_file_dir', self.dir, '--log', log],
+            ['nats-server', '--addr', '127.0.0.1', '--port', '-1', '--ports_file_dir', self.dir, '--log', log,
+             *args],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ports = os.path.join(self.dir, 'nats-server_%d.ports' % self.proc.pid)
         deadline = time.monotonic() + START_S

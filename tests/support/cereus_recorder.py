@@ -1,5 +1,5 @@
 """What a server says to NATS and to etcd: proxies that stand before the real ones and keep what they carry, in the form of the
-recordings in tests/vectors/cluster. A line of a recording is a dict with 'op', and for NATS 'conn', a number here.
+recordings in tests/vectors/cluster. A line of a recording is a dict with 'op', 'conn', a number here, and 'at', when that was.
 """
 import ctypes
 import json
@@ -17,7 +17,7 @@ class Recorder:
         self.lines = []
         self.changed = threading.Condition()
         self.socks = set()
-        self.conn_count = 0
+        self.conn_count = self.refused = 0
         self.listener = socket.create_server(('127.0.0.1', 0), backlog=64)
         self.address = '127.0.0.1:%d' % self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -33,6 +33,9 @@ class Recorder:
                 server = socket.create_connection((host, int(port)), 20)
             except OSError:
                 client.close()  # as if the port were dead
+                with self.changed:
+                    self.refused += 1
+                    self.changed.notify_all()
                 continue
             server.settimeout(None)
             for s in (client, server):
@@ -63,7 +66,7 @@ class Recorder:
 
     def add(self, **line):
         with self.changed:
-            self.lines.append(line)
+            self.lines.append({**line, 'at': time.monotonic()})
             self.changed.notify_all()
 
     def wait(self, wanted, since=0, timeout=30):
