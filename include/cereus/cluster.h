@@ -35,8 +35,18 @@ CEREUS_API const cereus_server *cereus_server_by_id(cereus_ctx *ctx, const char 
 CEREUS_API size_t cereus_servers_by_type(cereus_ctx *ctx, const char *type, const cereus_server *const **ret_servers);
 
 /**
+ * A server has joined, or has left. One that says something else of itself than before joins again.
+ * @param server  good until the function returns
+ * Thread: the first loop; must not yield. cereus_app_spawn() makes a task of what takes longer.
+ */
+typedef void cereus_server_fn(cereus_app *app, const cereus_server *server, bool joined, void *user);
+/** Hear of all other servers that join and leave, from the start on; called in the order added. @return CEREUS_OK;
+ * CEREUS_E_STATE: the app runs already; CEREUS_E_NOMEM. Thread: setup. */
+CEREUS_API cereus_status cereus_app_on_server(cereus_app *app, cereus_server_fn *fn, void *user);
+
+/**
  * Pick the server that gets a client's message.
- * @param session  whose message it is; may be asked for its id, uid and address only
+ * @param session  whose message it is; may be asked for its id, uid and address, and by cereus_session_peek()
  * @param route    the full route; not NUL-terminated
  * @param servers  those of the type, at least one
  * @param ret_pick set to the index of one of them

@@ -66,6 +66,26 @@ typedef struct cereus_rpc_call {
  * CEREUS_E_NOMEM. May yield. */
 CEREUS_API cereus_status cereus_rpc_all(cereus_ctx *ctx, cereus_rpc_call *calls, size_t count);
 
+/* -- from outside of fibers: threads of the game's own, callbacks of a library, main() -- */
+
+/**
+ * The answer to cereus_app_rpc(), once. Code and message of a failure are the ctx's (cereus_ctx_error_code()).
+ * @param status  as cereus_rpc() returns
+ * @param reply   on CEREUS_OK; good until the function returns
+ * Thread: fiber, on the home that was named. May yield.
+ */
+typedef void cereus_rpc_done_fn(cereus_ctx *ctx, cereus_status status, cereus_slice reply, void *user);
+/**
+ * Call `type.service.method` on another server without waiting.
+ * @param service  on whose home @p done runs; NULL or "": the first loop's
+ * @param in       copied, as all texts
+ * @return CEREUS_OK: @p done will be called; CEREUS_E_STATE: the app does not run; CEREUS_E_NOT_FOUND: no such service;
+ *         CEREUS_E_FULL: too much is on its way to that loop; CEREUS_E_NOMEM
+ * Thread: any.
+ */
+CEREUS_API cereus_status cereus_app_rpc(cereus_app *app, const char *service, const char *route, cereus_slice in,
+                                        const cereus_rpc_options *options, cereus_rpc_done_fn *done, void *user);
+
 /* -- the propagated context: values that travel with every call made from this ctx, and with those made from there -- */
 
 /** Set @p key. @p value: takes the reference. @return CEREUS_OK; CEREUS_E_NOMEM */

@@ -85,6 +85,9 @@ CEREUS_API cereus_status cereus_session_set(cereus_ctx *ctx, cereus_session *ses
                                             struct json_t *value);
 /** The value of @p key, a copy that the ctx owns; NULL: not set, or the session is gone. */
 CEREUS_API struct json_t *cereus_session_get(cereus_ctx *ctx, cereus_session *session, const char *key);
+/** The same without a copy and a ctx, for functions that must not yield: routing functions and key functions. The value of
+ * @p key (NULL: all), good until the function returns; NULL: not set, or the session lives on another loop. Thread: loop. */
+CEREUS_API const struct json_t *cereus_session_peek(const cereus_session *session, const char *key);
 /** Typed getters: numbers convert; 0 and "" where missing or of another kind. */
 CEREUS_API int64_t cereus_session_get_int(cereus_ctx *ctx, cereus_session *session, const char *key);
 CEREUS_API double cereus_session_get_double(cereus_ctx *ctx, cereus_session *session, const char *key);

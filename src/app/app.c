@@ -80,6 +80,7 @@ cereus_app *cereus_app_free(cereus_app *app)
     crs_hook_free_all(&app->core.on_after_bind);
     crs_hook_free_all(&app->core.on_close);
     crs_hook_free_all(&app->core.validators);
+    crs_hook_free_all(&app->core.on_server);
     crs_route_dict_free(app->core.dict);
     crs_uid_index_free(app->core.uids);
     crs_groups_free(app->groups);
@@ -251,7 +252,7 @@ static cereus_status keep_task_locked(cereus_app *app, const char *service, cere
     return CEREUS_OK;
 }
 
-cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user)
+cereus_status crs_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user, bool keep)
 {
     uint32_t loop = 0;
     if (service && *service) {
@@ -260,14 +261,20 @@ cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task
             return CEREUS_E_NOT_FOUND;
         loop = crs_service_loop(s);
     }
-    cereus_status st = CEREUS_OK; /* dropped, as promised, unless: */
+    cereus_status st = CEREUS_E_STATE;
     pthread_mutex_lock(&app->mu); /* so that the loop is there until the task has been posted */
     if (app->state == CRS_APP_RUNNING)
         st = crs_dispatch_spawn(app->core.loops[loop % app->core.loop_count], "task", fn, user);
-    else if (app->state == CRS_APP_SETUP)
+    else if (app->state == CRS_APP_SETUP && keep)
         st = keep_task_locked(app, service, fn, user);
     pthread_mutex_unlock(&app->mu);
     return st;
+}
+
+cereus_status cereus_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user)
+{
+    cereus_status st = crs_app_spawn(app, service, fn, user, true);
+    return st == CEREUS_E_STATE ? CEREUS_OK : st; /* it has stopped: dropped, as promised */
 }
 
 size_t cereus_app_session_count(cereus_app *app)

@@ -123,6 +123,9 @@ struct cereus_app {
 
 /** CEREUS_E_STATE when it is too late to change @p what. */
 CEREUS_MUST_USE cereus_status crs_app_check_setup(const cereus_app *app, cereus_error *err, const char *what);
+/** As cereus_app_spawn(), but CEREUS_E_STATE when the app does not run; @p keep: tasks of a start still to come are kept. */
+CEREUS_MUST_USE cereus_status crs_app_spawn(cereus_app *app, const char *service, cereus_task_fn *fn, void *user,
+                                            bool keep);
 
 /* -- cluster.c -- */
 

@@ -48,6 +48,54 @@ cereus_status cereus_app_register_remote(cereus_app *app, const char *name, cons
     return crs_registry_add(&app->core.remotes, name, methods, method_count, options, err);
 }
 
+cereus_status cereus_app_on_server(cereus_app *app, cereus_server_fn *fn, void *user)
+{
+    CEREUS_TRY(crs_app_check_setup(app, NULL, "callbacks"));
+    return crs_hook_add(&app->core.on_server, false, NULL, (void (*)(void))fn, user);
+}
+
+/** A call of cereus_app_rpc(), its texts behind it. */
+typedef struct outside_call {
+    cereus_rpc_options options;
+    cereus_rpc_done_fn *done;
+    void *user;
+    const char *route;
+    cereus_slice in;
+    char texts[];
+} outside_call;
+
+static void call_for_outside(cereus_ctx *ctx, void *user)
+{
+    outside_call *c = user;
+    cereus_slice reply = {0};
+    cereus_status st = cereus_rpc_raw(ctx, c->route, c->in, &reply, &c->options);
+    c->done(ctx, st, reply, c->user);
+    crs_free(c);
+}
+
+cereus_status cereus_app_rpc(cereus_app *app, const char *service, const char *route, cereus_slice in,
+                             const cereus_rpc_options *options, cereus_rpc_done_fn *done, void *user)
+{
+    const char *server_id = options ? options->server_id : NULL;
+    size_t route_len = strlen(route) + 1, id_len = server_id ? strlen(server_id) + 1 : 0;
+    outside_call *c = in.len < SIZE_MAX / 2 ? crs_malloc(sizeof *c + route_len + id_len + in.len) : NULL;
+    if (!c)
+        return CEREUS_E_NOMEM;
+    char *at = c->texts;
+    *c = (outside_call){.options = options ? *options : (cereus_rpc_options){0}, .done = done, .user = user};
+    c->route = memcpy(at, route, route_len);
+    if (server_id)
+        c->options.server_id = memcpy(at + route_len, server_id, id_len);
+    at += route_len + id_len;
+    if (in.len)
+        memcpy(at, in.data, in.len);
+    c->in = cereus_slice_of(at, in.len);
+    cereus_status st = crs_app_spawn(app, service, call_for_outside, c, false);
+    if (st)
+        crs_free(c);
+    return st;
+}
+
 cereus_status cereus_app_before_remote(cereus_app *app, cereus_before_fn *fn, void *user)
 {
     CEREUS_TRY(crs_app_check_setup(app, NULL, "callbacks"));

@@ -44,18 +44,34 @@ static void list_arrives(crs_loop *loop, crs_mail *mail)
     crs_free(m);
 }
 
-static void log_changes(crs_cluster *c, const crs_servers *now)
+static void tell_change(crs_cluster *c, const cereus_server *s, bool joined)
 {
-    crs_log *log = c->core->log;
+    if (joined)
+        crs_log_info(c->core->log, "server joined", CRS_STR("id", s->id), CRS_STR("type", s->type));
+    else
+        crs_log_info(c->core->log, "server left", CRS_STR("id", s->id), CRS_STR("type", s->type));
+    for (const crs_hook *h = c->core->on_server; h; h = h->next)
+        ((cereus_server_fn *)h->fn.any)(c->core->app, s, joined, h->user);
+}
+
+static bool has_changed(const cereus_server *was, const cereus_server *is)
+{
+    return was->frontend != is->frontend || strcmp(was->type, is->type) != 0 ||
+           strcmp(was->hostname, is->hostname) != 0 || strcmp(was->metadata, is->metadata) != 0;
+}
+
+static void tell_changes(crs_cluster *c, const crs_servers *was, const crs_servers *now)
+{
+    for (size_t i = 0; i < crs_servers_count(was); i++) {
+        const cereus_server *s = crs_server_view(crs_servers_at(was, i));
+        if (!crs_servers_by_id(now, cereus_slice_str(s->id)))
+            tell_change(c, s, false);
+    }
     for (size_t i = 0; i < crs_servers_count(now); i++) {
         const cereus_server *s = crs_server_view(crs_servers_at(now, i));
-        if (!crs_servers_by_id(c->servers, cereus_slice_str(s->id)))
-            crs_log_info(log, "server joined", CRS_STR("id", s->id), CRS_STR("type", s->type));
-    }
-    for (size_t i = 0; i < crs_servers_count(c->servers); i++) {
-        const cereus_server *s = crs_server_view(crs_servers_at(c->servers, i));
-        if (!crs_servers_by_id(now, cereus_slice_str(s->id)))
-            crs_log_info(log, "server left", CRS_STR("id", s->id), CRS_STR("type", s->type));
+        crs_server *before = crs_servers_by_id(was, cereus_slice_str(s->id));
+        if (!before || (crs_servers_at(now, i) != before && has_changed(crs_server_view(before), s)))
+            tell_change(c, s, true);
     }
 }
 
@@ -67,8 +83,7 @@ static bool publish(crs_cluster *c, crs_servers *list)
         return false;
     }
     bool all = true;
-    log_changes(c, list);
-    crs_servers_unref(c->servers);
+    crs_servers *was = c->servers;
     c->servers = list;
     for (uint32_t i = 0; i < c->loop_count; i++) {
         crs_cluster_loop *l = &c->loops[i];
@@ -85,6 +100,8 @@ static bool publish(crs_cluster *c, crs_servers *list)
         *m = (list_mail){.mail = {.run = list_arrives}, .to = l, .list = crs_servers_ref(list)};
         crs_loop_post_reserved(l->d->loop, &m->mail);
     }
+    tell_changes(c, was, list); /* last: who hears of it finds it on the list */
+    crs_servers_unref(was);
     return all;
 }
 

@@ -60,6 +60,7 @@ struct crs_core {
     crs_log *log;
     void *groups; /* group/'s table, which dispatch hands through */
     crs_hook *on_bind, *on_after_bind, *on_close, *validators;
+    crs_hook *on_server;                /* cluster/ calls them */
     size_t inbox_messages, inbox_bytes; /* per session */
     bool all_concurrent;                /* session.ordering: pitaya */
     uint64_t key_seed;                  /* so that nobody can aim at one loop with keys */

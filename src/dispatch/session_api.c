@@ -598,6 +598,15 @@ struct json_t *cereus_session_get(cereus_ctx *ctx, cereus_session *session, cons
     return cereus_ctx_keep(ctx, a.value);
 }
 
+const struct json_t *cereus_session_peek(const cereus_session *session, const char *key)
+{
+    const crs_agent *agent = session->remote ? NULL : crs_session_agent(session);
+    const json_t *data = agent && agent->data ? agent->data->json : NULL;
+    if (session->remote)
+        data = crs_remote_data(session->remote);
+    return key ? json_object_get(data, key) : data;
+}
+
 struct json_t *cereus_session_data(cereus_ctx *ctx, cereus_session *session)
 {
     return cereus_session_get(ctx, session, NULL);

@@ -5,6 +5,9 @@
 
 #include <cereus/remote.h>
 #include <jansson.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "cluster/cluster_priv.h"
 
@@ -405,6 +408,169 @@ static void servers_may_come_and_go_while_others_look(void **state)
     cereus_test_end(two);
 }
 
+/* ---- from outside ---- */
+
+typedef struct outcome {
+    cereus_test_gate *told;
+    atomic_size_t ok;
+    char last[64], code[32];
+} outcome;
+
+static void on_answer(cereus_ctx *ctx, cereus_status st, cereus_slice reply, void *user)
+{
+    outcome *o = user;
+    if (st == CEREUS_OK)
+        atomic_fetch_add(&o->ok, 1);
+    else
+        snprintf(o->code, sizeof o->code, "%s", cereus_ctx_error_code(ctx));
+    snprintf(o->last, sizeof o->last, "%.*s", (int)reply.len, (const char *)reply.data);
+    cereus_test_gate_pass(o->told);
+}
+
+static void *call_from_a_thread(void *user)
+{
+    cereus_app *app = cereus_test_get_app(((void **)user)[0]);
+    for (int i = 0; i < 50; i++) {
+        char number[4] = {(char)('0' + i % 10)};
+        assert_int_equal(cereus_app_rpc(app, "gate", "room.math.plusone", cereus_slice_of(number, 2), NULL, on_answer,
+                                        ((void **)user)[1]),
+                         CEREUS_OK);
+    }
+    return NULL;
+}
+
+static void threads_of_the_game_call_without_waiting(void **state)
+{
+    cereus_test_app *back = start_room("room-1"), *front = member("connector", "gate-1", true);
+    cereus_app *app = cereus_test_get_app(front);
+    outcome o = {.told = cereus_test_gate_new(front)};
+    cereus_slice one = cereus_slice_of("1", 2);
+    assert_int_equal(cereus_app_rpc(app, NULL, "room.math.plusone", one, NULL, on_answer, &o), CEREUS_E_STATE);
+    assert_int_equal(
+        cereus_app_register(app, "gate", gate_methods, CEREUS_COUNT(gate_methods), NULL, &(cereus_error){0}),
+        CEREUS_OK);
+    cereus_test_start(front);
+    assert_int_equal(cereus_app_rpc(app, "no", "room.math.plusone", one, NULL, on_answer, &o), CEREUS_E_NOT_FOUND);
+    char route[] = "room.math.plusone", id[] = "room-1", in[] = "41";
+    cereus_rpc_options to = {.server_id = id};
+    assert_int_equal(cereus_app_rpc(app, NULL, route, cereus_slice_of(in, 3), &to, on_answer, &o), CEREUS_OK);
+    memset(route, 'x', sizeof route); /* all is copied */
+    memset(id, 'x', sizeof id);
+    memset(in, 'x', sizeof in);
+    cereus_test_gate_await(o.told, 1);
+    assert_string_equal(o.last, "42");
+    assert_int_equal(cereus_app_rpc(app, NULL, "room.math.fails", one, NULL, on_answer, &o), CEREUS_OK);
+    cereus_test_gate_await(o.told, 2);
+    assert_string_equal(o.code, "FAR-1");
+    pthread_t threads[2];
+    void *user[] = {front, &o};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, call_from_a_thread, user), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    cereus_test_gate_await(o.told, 102);
+    assert_int_equal(atomic_load(&o.ok), 101);
+    assert_int_equal(cereus_app_rpc(app, NULL, "room.math.plusone", one, NULL, on_answer, &o), CEREUS_OK);
+    cereus_test_stop(front); /* answered or refused, but told */
+    assert_int_equal(cereus_test_gate_count(o.told), 103);
+    assert_int_equal(cereus_app_rpc(app, NULL, "room.math.plusone", one, NULL, on_answer, &o), CEREUS_E_STATE);
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+typedef struct heard_servers {
+    pthread_mutex_t mu;
+    char text[200]; /* guarded by mu */
+} heard_servers;
+
+static void on_server(cereus_app *app, const cereus_server *server, bool joined, void *user)
+{
+    heard_servers *h = user;
+    pthread_mutex_lock(&h->mu);
+    size_t len = strlen(h->text);
+    snprintf(h->text + len, sizeof h->text - len, "%c%s ", joined ? '+' : '-', server->id);
+    pthread_mutex_unlock(&h->mu);
+}
+
+static void await_heard(heard_servers *h, const char *text)
+{
+    for (int i = 0; i < 3000; i++) {
+        pthread_mutex_lock(&h->mu);
+        bool same = strcmp(h->text, text) == 0;
+        pthread_mutex_unlock(&h->mu);
+        if (same)
+            return;
+        poll(NULL, 0, 10);
+    }
+    fail_msg("\"%s\" and not \"%s\"", h->text, text);
+}
+
+static void the_game_hears_who_joins_and_leaves(void **state)
+{
+    heard_servers h = {.mu = PTHREAD_MUTEX_INITIALIZER};
+    cereus_test_app *one = start_room("room-1"), *front = member("connector", "gate-1", true);
+    assert_int_equal(cereus_app_on_server(cereus_test_get_app(front), on_server, &h), CEREUS_OK);
+    assert_int_equal(cereus_app_register(cereus_test_get_app(front), "gate", gate_methods, CEREUS_COUNT(gate_methods),
+                                         NULL, &(cereus_error){0}),
+                     CEREUS_OK);
+    cereus_test_start(front);
+    assert_int_equal(cereus_app_on_server(cereus_test_get_app(front), on_server, &h), CEREUS_E_STATE);
+    await_heard(&h, "+room-1 ");
+    cereus_test_app *two = start_room("room-2");
+    await_heard(&h, "+room-1 +room-2 ");
+    cereus_test_end(one);
+    await_heard(&h, "+room-1 +room-2 -room-1 ");
+    cereus_test_end(two);
+    cereus_test_end(front);
+}
+
+/* ---- routes by what the session knows ---- */
+
+static cereus_status sit(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    *out = in;
+    return cereus_session_set(ctx, cereus_ctx_session(ctx), "room", json_string((const char *)in.data));
+}
+
+static const cereus_method seats[] = {CEREUS_RAW_REQUEST("sit", sit)};
+
+static cereus_status by_data(cereus_session *session, cereus_slice route, cereus_slice body,
+                             const cereus_server *const *servers, size_t count, size_t *ret_pick, void *user,
+                             cereus_error *err)
+{
+    const char *wanted = json_string_value(cereus_session_peek(session, "room"));
+    if (!wanted) {
+        snprintf(err->msg, sizeof err->msg, "take a seat first");
+        return err->status = CEREUS_E_INVALID;
+    }
+    assert_ptr_equal(json_object_get(cereus_session_peek(session, NULL), "room"), cereus_session_peek(session, "room"));
+    for (*ret_pick = 0; *ret_pick < count && strcmp(servers[*ret_pick]->id, wanted) != 0; (*ret_pick)++) {
+    }
+    return CEREUS_OK;
+}
+
+static void a_route_may_depend_on_the_sessions_data(void **state)
+{
+    cereus_test_app *one = start_room("room-1"), *two = start_room("room-2");
+    cereus_test_app *front = member("connector", "gate-1", true);
+    cereus_app *app = cereus_test_get_app(front);
+    assert_int_equal(cereus_app_add_route(app, "room", by_data, NULL), CEREUS_OK);
+    assert_int_equal(cereus_app_register(app, "seat", seats, CEREUS_COUNT(seats), NULL, &(cereus_error){0}), CEREUS_OK);
+    cereus_test_start(front);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    const cereus_test_event *e = cereus_test_call_fails(c, "room.room.echo", "x", "PIT-500");
+    assert_string_equal(e->msg, "take a seat first");
+    for (int i = 0; i < 6; i++) {
+        cereus_test_call(c, "connector.seat.sit", i % 2 ? "room-1" : "room-2");
+        cereus_test_call(c, "room.room.echo", "x");
+    }
+    assert_int_equal(cereus_app_counter(cereus_test_get_app(one), "rpc_served"), 3);
+    assert_int_equal(cereus_app_counter(cereus_test_get_app(two), "rpc_served"), 3);
+    cereus_test_end(front);
+    cereus_test_end(two);
+    cereus_test_end(one);
+}
+
 static test_nats nats;
 
 static int start_nats(void **state)
@@ -437,6 +603,9 @@ int main(void)
                                        IN_DIR(messages_of_a_session_keep_their_order_on_the_way),
                                        IN_DIR(a_server_that_stops_answers_what_it_has_and_leaves),
                                        IN_DIR(two_servers_with_one_id_are_one_too_many),
-                                       IN_DIR(servers_may_come_and_go_while_others_look)};
+                                       IN_DIR(servers_may_come_and_go_while_others_look),
+                                       IN_DIR(threads_of_the_game_call_without_waiting),
+                                       IN_DIR(the_game_hears_who_joins_and_leaves),
+                                       IN_DIR(a_route_may_depend_on_the_sessions_data)};
     return cmocka_run_group_tests(tests, start_nats, stop_nats);
 }
