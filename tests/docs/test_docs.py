@@ -110,7 +110,7 @@ class Docs(unittest.TestCase):
         self.assertIn("guess_push_on_won_group", (self.folder / "guess.cereus.h").read_text())
 
     def test_the_tested_game_of_the_guide_passes_its_test(self):
-        game, test = blocks("docs/guide/testing.md", "c")
+        game, test = blocks("docs/guide/testing.md", "c")[:2]
         (self.folder / "game.c").write_text(game)
         (self.folder / "test_game.c").write_text(test)
         self.run_shell(blocks("docs/guide/testing.md", "sh")[0])
