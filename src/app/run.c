@@ -525,10 +525,18 @@ static void step_cancel_all(crs_loop *loop, crs_mail *mail)
     step_done(mail);
 }
 
+/** Other servers have had their time. */
+static void stop_waiting(crs_app_loop *l)
+{
+    if (l->app->cluster)
+        crs_cluster_cancel(l->app->cluster, &l->dispatch);
+}
+
 static void step_close_sessions(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
     crs_app_loop *l = loop_of_step(mail);
+    stop_waiting(l);
     crs_frontend_close_all(l->dispatch.frontend, CRS_CLOSE_SHUTDOWN);
     l->stopping = true; /* from now on it tells when it is quiet */
 }
@@ -536,7 +544,9 @@ static void step_close_sessions(crs_loop *loop, crs_mail *mail)
 static void step_cut(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
-    crs_transport_abort_unowned(loop_of_step(mail)->dispatch.transport);
+    crs_app_loop *l = loop_of_step(mail);
+    stop_waiting(l); /* calls of close callbacks */
+    crs_transport_abort_unowned(l->dispatch.transport);
 }
 
 static void step_end(crs_loop *loop, crs_mail *mail)

@@ -386,6 +386,13 @@ bool crs_cluster_busy(const crs_cluster *c, const crs_dispatch *d)
     return l->serving || l->forwarding;
 }
 
+void crs_cluster_cancel(crs_cluster *c, const crs_dispatch *d)
+{
+    crs_rpc_link *link = c->loops[d->loop->index].link;
+    if (link)
+        crs_rpc_cancel_all(link);
+}
+
 bool crs_cluster_expects(const crs_cluster *c, const crs_dispatch *d)
 {
     const crs_rpc_link *link = c->loops[d->loop->index].link;

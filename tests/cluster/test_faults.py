@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_wire as wire  # noqa: E402
 from cereus_behaviour import BUSY_S, main  # noqa: E402
-from cereus_cluster import NOBODY, RETRYABLE, SANITIZED, ClusterTest  # noqa: E402
+from cereus_cluster import NOBODY, RETRYABLE, SANITIZED, ClusterTest, freeze  # noqa: E402
 
 
 LONG_LEASE = 'pitaya.cluster.sd.etcd.heartbeat.ttl=60s'  # who is frozen stays listed
@@ -42,7 +42,7 @@ class FaultsTest(ClusterTest):
         self.await_members(front, 'shop', 1)
         talkers = self.play(front, 'room.x.echo', 4)
         self.wait_for_all(talkers, 10)
-        room.proc.send_signal(signal.SIGSTOP)
+        freeze(room)
         try:
             others = self.play(front, 'shop.x.echo', 2)
             deadline = time.monotonic() + 10 * BUSY_S
@@ -65,7 +65,7 @@ class FaultsTest(ClusterTest):
         front = self.serve('front', 'front-1', 'cereus.loops=1')
         room = self.serve('room', 'room-1', LONG_LEASE)
         self.await_members(front, 'room', 1)
-        room.proc.send_signal(signal.SIGSTOP)
+        freeze(room)
         try:
             full = ['PIT-500'] if self.kind == 'local' else ['PIT-500', NOBODY]  # 64 MiB may wait; NATS cuts the slow one
             players = self.play(front, 'room.x.echo', 30, bytes(1000000))
@@ -119,7 +119,7 @@ class FaultsTest(ClusterTest):
             conn.handshake(timeout=BUSY_S)
             self.assertEqual(conn.call('front.x.bind', b'user-%d' % i, 1, BUSY_S).body, b'user-%d' % i)
             conns.append(conn)
-        fronts[0].proc.send_signal(signal.SIGSTOP)
+        freeze(fronts[0])
         try:
             for i in range(50):  # pushes for both: the one who is awake gets them all the same
                 conns[1].send(wire.request(10 + i, 'room.x.tell', b'user-0 user-1'))
@@ -136,6 +136,23 @@ class FaultsTest(ClusterTest):
             self.assertEqual(m.body, b'hello')
         for conn in conns:
             conn.close()
+
+    def test_a_stop_waits_for_a_frozen_backend_no_longer_than_it_may(self):
+        front = self.serve('front', 'front-1', 'cereus.shutdown.timeout=1s', 'pitaya.cluster.rpc.client.nats.requesttimeout=1h')
+        room = self.serve('room', 'room-1', LONG_LEASE)
+        self.await_members(front, 'room', 1)
+        players = self.play(front, 'room.x.echo', 4)
+        self.wait_for_all(players, 5)
+        freeze(room)
+        try:
+            self.await_out(front, players)
+            self.assertIsNone(front.stop())
+        finally:
+            room.proc.send_signal(signal.SIGCONT)
+        for p in players:
+            p.join()
+            self.assertEqual(p.problem, 'closed')
+            self.assertEqual(p.answers[-1][2:], ('PIT-500', b'{"code":"PIT-500","msg":"the server is stopping"}'))
 
     def test_all_servers_are_restarted_one_after_another(self):
         # Every request is answered, but those that a connection was closed on, and these were not handled: asked again

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -152,6 +153,12 @@ class Listener(threading.Thread):
         self.conn.close()
 
 
+def freeze(server):
+    """It does nothing any more when this returns; SIGCONT lets it go on."""
+    server.proc.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, server.proc.pid, os.WSTOPPED)
+
+
 class ClusterTest(unittest.TestCase):
     kind = 'local'  # of the engines; 'etcd': etcd and NATS
     maxDiff = 2000
@@ -245,6 +252,13 @@ class ClusterTest(unittest.TestCase):
         deadline = time.monotonic() + BUSY_S
         while self.counter(server, name) < least:
             self.assertLess(time.monotonic(), deadline, '%s stays below %d' % (name, least))
+            time.sleep(0.005)
+
+    def await_out(self, front, players):
+        """Each of them, the only ones of @p front, has a message out that its server does not answer."""
+        deadline = time.monotonic() + BUSY_S
+        while self.counter(front, 'forwarded') != len(players) + sum(len(p.answers) for p in players):
+            self.assertLess(time.monotonic(), deadline)
             time.sleep(0.005)
 
     def assert_answered(self, players, allowed):

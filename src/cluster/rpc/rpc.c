@@ -226,15 +226,20 @@ void crs_rpc_fail(crs_rpc_call *call, cereus_status st, const char *why)
     crs_loop_post_reserved(link->loop, &link->tell);
 }
 
+void crs_rpc_cancel_all(crs_rpc_link *link)
+{
+    for (uint32_t i = 0; i < link->used; i++) {
+        if (link->slots[i].call)
+            finish(link->slots[i].call, CEREUS_E_CANCELLED, (cereus_slice){0}, "the server is stopping");
+    }
+}
+
 crs_rpc_link *crs_rpc_close(crs_rpc_link *link)
 {
     if (!link)
         return NULL;
     link->closing = true;
-    for (uint32_t i = 0; i < link->used; i++) {
-        if (link->slots[i].call)
-            finish(link->slots[i].call, CEREUS_E_CANCELLED, (cereus_slice){0}, "the server is stopping");
-    }
+    crs_rpc_cancel_all(link);
     link->rpc->ops->close(link);
     return NULL;
 }

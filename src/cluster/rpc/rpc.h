@@ -106,6 +106,8 @@ cereus_status crs_rpc_open(crs_rpc *rpc, crs_loop *loop, const crs_rpc_events *e
                            crs_rpc_link **ret_link, cereus_error *err);
 /** Take requests and pushes from now on. Thread: loop. */
 cereus_status crs_rpc_serve(crs_rpc_link *link, cereus_error *err);
+/** Calls that are out are done() with CEREUS_E_CANCELLED; others can be made. Thread: loop. */
+void crs_rpc_cancel_all(crs_rpc_link *link);
 /** End it: calls that are out are done() with CEREUS_E_CANCELLED. Freed when the loop has turned. Thread: loop. */
 crs_rpc_link *crs_rpc_close(crs_rpc_link *link);
 /** Is all connected? Thread: any. */
