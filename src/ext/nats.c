@@ -4,6 +4,9 @@
  * it likes; so a duplicate is polled, which nobody else closes, and hooks on other threads leave word (`fd_next`, `cut`,
  * flags) and post one mail. A write is not left to the next turn of epoll: it is done at the end of this one.
  *
+ * The library connects again by itself, but for what it takes as final: NATS that refuses our password twice, an error of
+ * NATS that it does not know. Then it closes the connection, and a thread of ours makes another, which gets all subscriptions.
+ *
  *    hook_attach: fd_next ──┐                        natsConnection_ProcessReadEvent ──> busy subscriptions ──> fn()
  *    hook_read:   cut     ──┼─ mail ─> apply(): poll ┤
  *    callbacks:   flags   ──┘                        natsConnection_ProcessWriteEvent <── end of turn <── publish
@@ -24,18 +27,26 @@
 #define LIB (&crs_natslib)
 
 enum {
-    OUT_MAX = 64 << 20,   /* bytes that wait for a NATS server which does not read */
-    CLOSE_FLUSH_MS = 500, /* for what was published before the end */
-    STALE_POLLS_MAX = 1000,
+    OUT_MAX = 64 << 20,         /* bytes that wait for a NATS server which does not read */
+    CLOSE_FLUSH_MS = 500,       /* for what was published before the end */
+    REOPEN_WAIT_MAX_MS = 30000, /* between attempts, doubled from reconnect_wait_ms on */
     INBOX_CAP = 64,
     ID_DIGITS = 16,
 };
 
 /* word from other threads */
-enum { FLAG_LOST = 1, FLAG_BACK = 2, FLAG_CLOSED = 4, FLAG_LAME = 8, FLAG_SLOW = 16, FLAG_ERROR = 32 };
+enum {
+    FLAG_LOST = 1,
+    FLAG_BACK = 2,
+    FLAG_CLOSED = 4,
+    FLAG_LAME = 8,
+    FLAG_SLOW = 16,
+    FLAG_ERROR = 32,
+    FLAG_OPENED = 64
+};
 
 struct crs_nats_sub {
-    crs_list link; /* on `waiting` or `dying`, while there is no connection */
+    crs_list link; /* on `subscribed`; while there is no connection perhaps on `waiting` or `dying` */
     crs_nats *n;
     natsSubscription *sub; /* NULL: not yet */
     crs_nats_fn *fn;       /* of a busy one */
@@ -55,17 +66,21 @@ struct crs_nats {
     crs_loop *loop;
     crs_nats_options opt;
     natsOptions *lib_opt;
-    natsConnection *conn;
+    natsConnection *conn;  /* loop; NULL: the library has closed it, and there is no other yet */
     char inbox[INBOX_CAP]; /* "_INBOX.<22>." */
     size_t inbox_len;
     crs_nats_sub *inbox_sub;
     crs_nats_sub *busy[CRS_NATS_BUSY_MAX + 1];
-    crs_list waiting, dying;
-    poller *poller;       /* loop; NULL: nothing to poll */
-    bool blocked;         /* loop: the socket takes no more */
-    bool lost_told;       /* loop: on_state(false) was the last */
-    unsigned stale_polls; /* loop */
-    size_t pollers_open;  /* loop: of those that libuv has not let go */
+    crs_list subscribed, waiting, dying;
+    poller *poller;          /* loop; NULL: nothing to poll */
+    bool blocked;            /* loop: the socket takes no more */
+    uint64_t writes;         /* loop */
+    bool lost_told;          /* loop: on_state(false) was the last */
+    size_t pollers_open;     /* loop: of those that libuv has not let go */
+    crs_timer reopen;        /* loop */
+    uint64_t reopen_wait_ms; /* loop */
+    pthread_t opener;        /* loop: while `opening` */
+    bool opening;            /* loop */
     crs_deferred flush;
     crs_mail word;
     atomic_bool word_posted;
@@ -76,11 +91,13 @@ struct crs_nats {
     atomic_uint_fast64_t dropped;
     pthread_mutex_t mu;
     pthread_cond_t changed;
-    int fd_next;       /* mu: to poll from now on; -1: none */
-    bool cut;          /* mu: what is polled has ended */
-    bool live;         /* mu: attached, and not cut since */
-    bool closed;       /* mu: the library's last callback has run */
-    size_t quiet_live; /* mu: quiet subscriptions whose callbacks may still run */
+    int fd_next;            /* mu: to poll from now on; -1: none */
+    bool cut;               /* mu: what is polled has ended */
+    bool live;              /* mu: attached, and not cut since */
+    bool closed;            /* mu: the library's last callback has run */
+    natsConnection *opened; /* mu: what the opener has made; NULL: `open_error` says why not */
+    char open_error[160];   /* mu */
+    size_t quiet_live;      /* mu: quiet subscriptions whose callbacks may still run */
     bool closing;
     bool settled;
     bool all_mail_run;
@@ -109,6 +126,7 @@ static void raise_flag(crs_nats *n, unsigned flag)
 
 static natsStatus hook_attach(void **user_data, void *loop, natsConnection *conn, natsSock fd)
 {
+    CRS_UNUSED(conn);
     crs_nats *n = loop;
     int copy = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
     if (copy < 0)
@@ -118,8 +136,6 @@ static natsStatus hook_attach(void **user_data, void *loop, natsConnection *conn
     int old = n->fd_next;
     n->fd_next = copy;
     n->live = true;
-    if (!n->conn)
-        n->conn = conn; /* Connect() has not returned it yet */
     pthread_mutex_unlock(&n->mu);
     if (old >= 0)
         close(old);
@@ -237,18 +253,24 @@ static void on_io(uv_poll_t *handle, int status, int events)
     crs_nats *n = p->n;
     if (n->poller != p)
         return;
-    crs_loop_update_now(n->loop);
-    if (!atomic_load(&n->up) && ++n->stale_polls > STALE_POLLS_MAX) {
-        end_poller(
-            n); /* the library has given this socket up without a word; the next one comes with its next attempt */
+    if (!atomic_load(&n->up)) { /* the library may hold its lock for as long as it tries to connect */
+        uv_poll_stop(handle);
         return;
     }
+    crs_loop_update_now(n->loop);
     if (status < 0 || (events & UV_READABLE)) {
         LIB->natsConnection_ProcessReadEvent(n->conn);
         drain(n);
     }
     if (n->poller == p && (events & UV_WRITABLE))
         flush(n);
+}
+
+/** Poll it from now on: the connection is up. */
+static void start_poller(crs_nats *n)
+{
+    if (n->poller)
+        uv_poll_start(&n->poller->poll, UV_READABLE, on_io);
 }
 
 static void begin_poller(crs_nats *n, int fd)
@@ -264,8 +286,6 @@ static void begin_poller(crs_nats *n, int fd)
     p->fd = fd;
     n->poller = p;
     n->pollers_open++;
-    n->stale_polls = 0;
-    uv_poll_start(&p->poll, UV_READABLE, on_io);
 }
 
 /** What hooks have left: a socket to poll, one to leave. */
@@ -287,8 +307,9 @@ static void apply(crs_nats *n)
 
 static void flush(crs_nats *n)
 {
-    if (!n->poller || !atomic_load(&n->want_write))
+    if (!n->poller || !atomic_load(&n->want_write) || !atomic_load(&n->up))
         return;
+    n->writes++;
     LIB->natsConnection_ProcessWriteEvent(n->conn); /* hook_write(false) when all has gone */
     bool blocked = atomic_load(&n->want_write);
     if (n->poller && blocked != n->blocked) {
@@ -458,6 +479,7 @@ static cereus_status status_of(natsStatus st)
 static cereus_status subscribe_now(crs_nats_sub *s)
 {
     crs_nats *n = s->n;
+    crs_list_push(&n->subscribed, &s->link); /* off it again with its end */
     if (!s->channel) {
         CEREUS_TRY(status_of(LIB->natsConnection_SubscribeSync(&s->sub, n->conn, s->subject)));
         return status_of(LIB->natsSubscription_SetPendingLimits(s->sub, (int)n->opt.pending_max, -1));
@@ -484,6 +506,7 @@ static cereus_status add_sub(crs_nats *n, const char *subject, crs_nats_sub **re
     if (atomic_load(&n->up))
         st = subscribe_now(s);
     if (st == CEREUS_E_UNAVAILABLE) {
+        crs_list_remove(&s->link);
         crs_list_push(&n->waiting, &s->link);
         st = CEREUS_OK;
     }
@@ -551,12 +574,101 @@ static void catch_up(crs_nats *n)
     while ((link = crs_list_pop(&waiting))) {
         crs_nats_sub *s = CRS_CONTAINER(link, crs_nats_sub, link);
         cereus_status st = atomic_load(&n->up) ? subscribe_now(s) : CEREUS_E_UNAVAILABLE;
-        if (st == CEREUS_E_UNAVAILABLE)
+        if (st == CEREUS_E_UNAVAILABLE) {
+            crs_list_remove(&s->link);
             crs_list_push(&n->waiting, &s->link);
-        else if (st)
+        } else if (st) {
             crs_log_error(n->loop->log, "a subscription could not be made", CRS_STR("subject", s->subject),
                           CRS_STR("error", cereus_status_text(st)));
+        }
     }
+}
+
+/* ---- a connection that the library has closed ---- */
+
+/** Thread: its own. */
+static void *open_conn(void *arg)
+{
+    crs_nats *n = arg;
+    natsConnection *conn = NULL;
+    natsStatus st = LIB->natsConnection_Connect(&conn, n->lib_opt);
+    const char *why = st == NATS_OK ? NULL : LIB->nats_GetLastError(NULL);
+    pthread_mutex_lock(&n->mu);
+    n->opened = st == NATS_OK ? conn : NULL;
+    snprintf(n->open_error, sizeof n->open_error, "%s", why ? why : LIB->natsStatus_GetText(st));
+    pthread_mutex_unlock(&n->mu);
+    raise_flag(n, FLAG_OPENED);
+    return NULL;
+}
+
+static void reopen_later(crs_nats *n)
+{
+    uint32_t random = 0;
+    uint64_t jitter_ms = CRS_MIN(n->opt.jitter_ms, (uint64_t)UINT32_MAX);
+    ssize_t got = getrandom(&random, sizeof random, 0);
+    CRS_UNUSED(got);
+    uint64_t wait_ms = n->reopen_wait_ms + (jitter_ms ? random % jitter_ms : 0);
+    n->reopen_wait_ms = CRS_MAX(n->reopen_wait_ms, CRS_MIN(2 * n->reopen_wait_ms, (uint64_t)REOPEN_WAIT_MAX_MS));
+    if (crs_loop_timer_start(n->loop, &n->reopen, wait_ms) != CEREUS_OK)
+        crs_log_error(n->loop->log, "out of memory: NATS is not tried again, start this server again");
+}
+
+static void on_reopen(crs_timer *timer)
+{
+    crs_nats *n = CRS_CONTAINER(timer, crs_nats, reopen);
+    sigset_t all, was;
+    sigfillset(&all);
+    pthread_mutex_lock(&n->mu);
+    n->closed = false;
+    pthread_mutex_unlock(&n->mu);
+    pthread_sigmask(SIG_SETMASK, &all, &was);
+    n->opening = pthread_create(&n->opener, NULL, open_conn, n) == 0;
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    if (!n->opening)
+        reopen_later(n);
+}
+
+/** Wait for the opener, which has ended or will, and take what it has made. */
+static void take_opened(crs_nats *n)
+{
+    pthread_join(n->opener, NULL);
+    n->opening = false;
+    pthread_mutex_lock(&n->mu);
+    n->conn = n->opened;
+    n->opened = NULL;
+    pthread_mutex_unlock(&n->mu);
+    if (n->conn || n->closing)
+        return;
+    static crs_log_limiter limiter;
+    crs_log_limited(n->loop->log, CEREUS_LOG_WARN, &limiter, "NATS still does not take us, it is tried again",
+                    CRS_STR("error", n->open_error)); /* of a thread that has ended */
+    reopen_later(n);
+}
+
+/** The library does nothing more with it: another one is made, which gets the subscriptions. */
+static void replace_conn(crs_nats *n)
+{
+    static crs_log_limiter limiter;
+    bool refused = atomic_exchange(&n->last_error, 0) == NATS_CONNECTION_AUTH_FAILED;
+    CRS_COUNT(&n->loop->counters, nats_closed);
+    crs_log_limited(n->loop->log, CEREUS_LOG_ERROR, &limiter, "NATS has refused us; a new connection is made",
+                    CRS_STR("why", refused ? "it does not know our user and password: mend them there, or in "
+                                             "pitaya.cluster.rpc.client.nats.connect and start this server again"
+                                           : "an error that it does not come back from"));
+    atomic_store(&n->up, false);
+    for (crs_list *link; (link = crs_list_pop(&n->dying));)
+        free_sub(CRS_CONTAINER(link, crs_nats_sub, link));
+    for (crs_list *link; (link = crs_list_pop(&n->subscribed));) {
+        crs_nats_sub *s = CRS_CONTAINER(link, crs_nats_sub, link);
+        LIB->natsSubscription_Destroy(s->sub);
+        s->sub = NULL;
+        s->dropped = 0;
+        crs_list_push(&n->waiting, &s->link);
+    }
+    LIB->natsConnection_Destroy(n->conn);
+    n->conn = NULL;
+    n->reopen_wait_ms = n->opt.reconnect_wait_ms;
+    reopen_later(n);
 }
 
 /* ---- what happened ---- */
@@ -593,19 +705,28 @@ static void on_word(crs_loop *loop, crs_mail *mail)
         if (n->opt.on_state)
             n->opt.on_state(n->opt.user, false);
     }
+    if (flags & FLAG_OPENED)
+        take_opened(n);
     pthread_mutex_lock(&n->mu);
-    bool back = (flags & FLAG_BACK) && n->live;
+    bool back = (flags & (FLAG_BACK | FLAG_OPENED)) && n->conn && n->live;
+    bool closed = n->closed && n->conn;
     pthread_mutex_unlock(&n->mu);
-    if (back) {
+    if (closed) {
+        replace_conn(n);
+    } else if (back) {
         atomic_store(&n->up, true);
+        start_poller(n);
+        flush(n);
         CRS_COUNT(&loop->counters, nats_reconnects);
         catch_up(n);
         cereus_status st = crs_nats_echo(n, 0); /* it is back when it has our subscriptions */
         CRS_UNUSED(st);
     }
-    if (flags & FLAG_CLOSED)
-        crs_log_error(loop->log, "the NATS library has given up: it refuses our credentials. Mend them, and start this "
-                                 "server again");
+}
+
+uint64_t crs_nats_writes(const crs_nats *n)
+{
+    return n->writes;
 }
 
 /* ---- publishing ---- */
@@ -772,6 +893,8 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
     n->opt = *opt;
     n->fd_next = -1;
     n->word.run = on_word;
+    crs_timer_init(&n->reopen, on_reopen);
+    crs_list_init(&n->subscribed);
     crs_list_init(&n->waiting);
     crs_list_init(&n->dying);
     crs_deferred_init(&n->flush, on_turn_end);
@@ -793,6 +916,7 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
     if (lib == NATS_OK) {
         atomic_store(&n->up, true);
         apply(n);
+        start_poller(n);
         if ((st = open_inbox(n)))
             crs_fail(err, st, "nats: the inbox cannot be subscribed to");
         if (!st && !n->poller)
@@ -840,23 +964,25 @@ void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user)
     n->closing = true;
     n->on_closed = on_closed;
     n->on_closed_user = user;
+    crs_loop_timer_stop(n->loop, &n->reopen);
+    if (n->opening)
+        take_opened(n); /* waits for an attempt to connect, if one is under way */
     n->settled = false;
     if (n->inbox_sub) /* else nothing was published yet */
         flush_all(n);
     atomic_store(&n->up, false); /* from here on nothing is written: Close() would wait 500 ms for its way out */
     n->inbox_sub = crs_nats_unsubscribe(n->inbox_sub);
     crs_deferred_cancel(&n->flush);
-    if (n->conn) {
-        LIB->natsConnection_Close(n->conn); /* waits for an attempt to connect, if one is under way */
-        crs_list *link;
-        while ((link = crs_list_pop(&n->dying)))
-            free_sub(CRS_CONTAINER(link, crs_nats_sub, link));
-        pthread_mutex_lock(&n->mu);
-        while (!n->closed || n->quiet_live) /* from here on none of its threads knows us */
-            pthread_cond_wait(&n->changed, &n->mu);
-        pthread_mutex_unlock(&n->mu);
+    if (n->conn)
+        LIB->natsConnection_Close(n->conn); /* waits, too */
+    for (crs_list *link; (link = crs_list_pop(&n->dying));)
+        free_sub(CRS_CONTAINER(link, crs_nats_sub, link));
+    pthread_mutex_lock(&n->mu);
+    while ((n->conn && !n->closed) || n->quiet_live) /* from here on none of its threads knows us */
+        pthread_cond_wait(&n->changed, &n->mu);
+    pthread_mutex_unlock(&n->mu);
+    if (n->conn)
         LIB->natsConnection_Destroy(n->conn);
-    }
     LIB->natsOptions_Destroy(n->lib_opt);
     pthread_mutex_lock(&n->mu);
     n->cut = true;

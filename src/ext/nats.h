@@ -43,7 +43,7 @@ typedef struct crs_nats_options {
 } crs_nats_options;
 
 /**
- * Connect. It comes back by itself after a loss, for ever.
+ * Connect. It comes back by itself after a loss, for ever, also after NATS did not know us for a while.
  * @return CEREUS_OK; CEREUS_E_UNAVAILABLE: not after all tries; CEREUS_E_UNSUPPORTED: no library; CEREUS_E_INVALID: a URL;
  *         CEREUS_E_NOMEM
  * Ownership: gives. Thread: setup, speaking for @p loop; blocks.
@@ -61,6 +61,10 @@ CEREUS_MUST_USE cereus_status crs_nats_publish(crs_nats *n, const char *subject,
 CEREUS_MUST_USE cereus_status crs_nats_request(crs_nats *n, const char *subject, uint64_t id, cereus_slice data);
 /** on_reply() with @p id comes when NATS has handled all that was asked of it until now. */
 CEREUS_MUST_USE cereus_status crs_nats_echo(crs_nats *n, uint64_t id);
+
+/** How often bytes have been given to the socket, or tried to be. What was published when this was as it is at on_state(false)
+ * has never left, and never will. Thread: loop. */
+uint64_t crs_nats_writes(const crs_nats *n);
 
 enum { CRS_NATS_BUSY_MAX = 4 };
 /** At most CRS_NATS_BUSY_MAX on a connection. @return CEREUS_OK, also while there is no connection; CEREUS_E_NOMEM;

@@ -7,7 +7,8 @@
  * nats.c tells that nobody hears a request, but not which. Then all servers with calls out are asked, with an empty message that
  * servers ignore and an echo behind each: a refusal just before an echo is of that server, and ends the calls to it.
  *
- * While NATS is away calls and pushes fail at once, answers wait, and binds hold: what they subscribe to follows.
+ * While NATS is away calls and pushes fail at once, answers wait, and binds hold: what they subscribe to follows. Calls that are
+ * out when it goes fail, too, if they are known not to have left: others may have been handled, and be answered yet.
  */
 #include <stdio.h>
 
@@ -43,9 +44,10 @@ typedef struct nats_link {
     crs_strmap targets;    /* subject -> target */
     struct target **asked; /* in the order asked; NULL: nobody is */
     size_t asked_count;
-    bool refused;   /* since the last echo */
-    uint64_t alone; /* the call that alone was out when somebody was refused; 0: it was not alone, or is ended */
-    bool down;      /* on_state() has said so */
+    bool refused;      /* since the last echo */
+    uint64_t alone;    /* the call that alone was out when somebody was refused; 0: it was not alone, or is ended */
+    bool down;         /* on_state() has said so */
+    crs_list settling; /* calls that wait for their echo */
     crs_bytes scratch;
 } nats_link;
 
@@ -55,6 +57,8 @@ typedef struct target {
     bool asked;     /* on the list */
     char subject[];
 } target;
+
+static const char away[] = "NATS is away, and with it the way to other servers";
 
 enum { ECHO_BEGIN = 1, ECHO_FIRST = 2 }; /* ids that no call has: those have more than 32 bits */
 
@@ -316,6 +320,27 @@ static void send_waiting_replies(nats_link *l)
     l->replies_len = 0;
 }
 
+/** NATS is lost: calls that have not left yet can be made again. Those that have may be handled, and are answered when it is
+ * back, or end at their deadline. */
+static void fail_unsent(nats_link *l)
+{
+    uint64_t now = crs_nats_writes(l->nats);
+    size_t iter = 0;
+    cereus_slice subject;
+    void *value;
+    while (crs_strmap_next(&l->targets, &iter, &subject, &value)) {
+        target *t = value;
+        for (crs_list *at = t->calls.next, *next; at != &t->calls; at = next) {
+            crs_rpc_call *call = CRS_CONTAINER(at, crs_rpc_call, queue);
+            next = at->next;
+            if (call->sent_at == now)
+                crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, away);
+        }
+    }
+    while (!crs_list_empty(&l->settling)) /* no echo comes any more */
+        crs_rpc_fail(CRS_CONTAINER(l->settling.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, away);
+}
+
 /** One line for all loops. */
 static void on_state(void *user, bool up)
 {
@@ -329,10 +354,12 @@ static void on_state(void *user, bool up)
                      "the connection to NATS is lost: other servers cannot be reached until it is back");
     else if (up && now == links)
         crs_log_info(l->base.loop->log, "the connection to NATS is back");
-    if (up)
+    if (up) {
         send_waiting_replies(l);
-    else
-        end_asking(l); /* no echo comes now */
+        return;
+    }
+    end_asking(l); /* no echo comes now */
+    fail_unsent(l);
 }
 
 /* ---- life of a link ---- */
@@ -369,6 +396,7 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
     crs_strmap_init(&l->watched);
     crs_strmap_init(&l->targets);
     crs_list_init(&l->replies);
+    crs_list_init(&l->settling);
     crs_bytes_init(&l->scratch, link->rpc->opt.request_max);
     atomic_fetch_add(&r->links, 1);
     atomic_fetch_add(&r->up, 1);
@@ -492,9 +520,10 @@ static cereus_status nats_send(crs_rpc_link *link, const cereus_server *to, cere
     if (t)
         st = crs_nats_request(l->nats, t->subject, call->id, request);
     if (st == CEREUS_E_UNAVAILABLE) {
-        crs_rpc_fail(call, st, "NATS is away, and with it the way to other servers");
+        crs_rpc_fail(call, st, away);
         return CEREUS_OK;
     }
+    call->sent_at = crs_nats_writes(l->nats);
     if (!st)
         crs_list_push(&t->calls, &call->queue);
     return st;
@@ -502,7 +531,10 @@ static cereus_status nats_send(crs_rpc_link *link, const cereus_server *to, cere
 
 static cereus_status nats_settle(crs_rpc_link *link, crs_rpc_call *call)
 {
-    return crs_nats_echo(nats_of(link)->nats, call->id);
+    nats_link *l = nats_of(link);
+    CEREUS_TRY(crs_nats_echo(l->nats, call->id));
+    crs_list_push(&l->settling, &call->queue);
+    return CEREUS_OK;
 }
 
 /** NATS is away: @p response waits for it, with its caller, if there is room. */

@@ -165,16 +165,22 @@ static void the_servers_key_counts_where_the_clients_is_not_set(void **state)
     cereus_test_end(t);
 }
 
+/** NATS again, with such settings; @p path is where they stand from now on. */
+static void restart_nats(char *path, const char *config)
+{
+    snprintf(path, 80, "%s/nats.conf", test_dir);
+    FILE *f = fopen(path, "w");
+    fputs(config, f);
+    fclose(f);
+    test_nats_kill(&nats);
+    nats.config = path;
+    assert_true(test_nats_run(&nats));
+}
+
 static void a_password_is_needed_and_never_shown(void **state)
 {
     char config[80], url[80];
-    snprintf(config, sizeof config, "%s/nats.conf", test_dir);
-    FILE *f = fopen(config, "w");
-    fputs("authorization: {user: game, password: sesame}\n", f);
-    fclose(f);
-    test_nats_kill(&nats);
-    nats.config = config;
-    assert_true(test_nats_run(&nats));
+    restart_nats(config, "authorization: {user: game, password: sesame}\n");
     cereus_test_app *wrong = make_server("room", "room-1", false), *right = make_server("room", "room-1", false);
     snprintf(url, sizeof url, "nats://game:simsalabim@127.0.0.1:%u", nats.port);
     cereus_test_set(wrong, "pitaya.cluster.rpc.client.nats.connect", url);
@@ -305,6 +311,52 @@ static void nats_may_be_killed_and_come_back(void **state)
     cereus_test_end(back);
 }
 
+/** The library gives the connection up then. */
+static void nats_may_refuse_the_password_for_a_while(void **state)
+{
+    static const char right[] = "authorization: {user: game, password: sesame}\n",
+                      wrong[] = "authorization: {user: game, password: mended}\n";
+    char config[80], url[80];
+    restart_nats(config, right);
+    snprintf(url, sizeof url, "nats://game:sesame@127.0.0.1:%u", nats.port);
+    cereus_test_app *back = make_server("room", "room-1", false), *front = make_server("connector", "gate-1", true);
+    cereus_test_set(back, "pitaya.cluster.rpc.client.nats.connect", url);
+    cereus_test_set(front, "pitaya.cluster.rpc.client.nats.connect", url);
+    cereus_test_start(back);
+    cereus_test_start(front);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP),
+                       *late = cereus_test_connect(front, CEREUS_TEST_TCP),
+                       *gone = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(c, "connector.room.bind", "alice");
+    cereus_test_call(gone, "connector.room.bind", "carol");
+    for (uint64_t round = 1; round <= 2; round++) {
+        restart_nats(config, wrong);
+        await_counter(front, "nats_closed", round * LOOPS);
+        await_counter(back, "nats_closed", round * LOOPS);
+        const cereus_test_event *e = cereus_test_call_fails(c, "room.room.echo", "x", "PIT-500");
+        assert_string_equal(e->msg, "NATS is away, and with it the way to other servers");
+        if (round == 1) {
+            cereus_test_hang_up(gone); /* its subscriptions are not made again */
+            assert_string_equal(cereus_test_call(late, "connector.room.bind", "bob"), "bound");
+        }
+        restart_nats(config, right);
+        await_ready(front, true);
+        await_ready(back, true);
+        assert_string_equal(cereus_test_call(c, "room.room.echo", "again"), "again");
+        cereus_test_call(late, "room.room.tell", "alice");
+        cereus_test_expect_push(c, "onTell", "hello");
+        cereus_test_call(c, "room.room.tell", "bob");
+        cereus_test_expect_push(late, "onTell", "hello");
+    }
+    assert_non_null(cereus_test_logged(front, "NATS has refused us"));
+    assert_null(cereus_test_logged(front, "sesame"));
+    restart_nats(config, wrong);
+    await_counter(front, "nats_closed", 3 * LOOPS);
+    cereus_test_end(front); /* they stop although it still refuses them */
+    cereus_test_end(back);
+    unlink(config);
+}
+
 static void an_answer_waits_for_nats(void **state)
 {
     cereus_test_app *back = make_server("room", "room-1", false), *front;
@@ -370,16 +422,42 @@ static void nats_that_hangs_holds_nothing_but_its_messages(void **state)
     cereus_test_end(back);
 }
 
+static void what_has_not_left_when_nats_dies_fails_at_once(void **state)
+{
+    enum { COUNT = 40 };
+    size_t len = 1000000; /* far more in all than sockets hold */
+    char *body = calloc(1, len + 1);
+    memset(body, 'x', len);
+    cereus_test_app *back = start_server("room", "room-1", false), *front = make_server("connector", "gate-1", true);
+    cereus_test_set(front, "cereus.loops", "1");
+    cereus_test_set(front, "pitaya.cluster.rpc.client.nats.requesttimeout", "1h");
+    cereus_test_set(front, "cereus.shutdown.timeout", "400ms");
+    cereus_test_start(front);
+    cereus_test_client *last = cereus_test_connect(front, CEREUS_TEST_TCP);
+    test_nats_signal(&nats, SIGSTOP);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        cereus_test_request(cereus_test_connect(front, CEREUS_TEST_TCP), "room.room.echo", body);
+        while (counter(front, "rpc_requests") <= i)
+            cereus_test_settle(front);
+    }
+    uint64_t request = cereus_test_request(last, "room.room.echo", "x");
+    while (counter(front, "rpc_requests") <= COUNT)
+        cereus_test_settle(front);
+    test_nats_kill(&nats);
+    const cereus_test_event *e = cereus_test_await(last, request);
+    assert_int_equal(e->kind, CEREUS_TEST_ERROR);
+    assert_string_equal(e->code, "PIT-500");
+    assert_string_equal(e->msg, "NATS is away, and with it the way to other servers");
+    assert_true(counter(front, "forward_failures") < COUNT); /* what has left may be handled */
+    free(body);
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
 static void a_lame_duck_is_left_for_its_successor(void **state)
 {
     char config[80];
-    snprintf(config, sizeof config, "%s/nats.conf", test_dir);
-    FILE *f = fopen(config, "w");
-    fputs("lame_duck_grace_period: \"50ms\"\nlame_duck_duration: \"30s\"\n", f);
-    fclose(f);
-    test_nats_kill(&nats);
-    nats.config = config;
-    assert_true(test_nats_run(&nats));
+    restart_nats(config, "lame_duck_grace_period: \"50ms\"\nlame_duck_duration: \"30s\"\n");
     cereus_test_app *back = start_server("room", "room-1", false), *front = start_server("connector", "gate-1", true);
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     cereus_test_call(c, "connector.room.bind", "alice");
@@ -441,9 +519,11 @@ int main(int argc, char **argv)
                                        TEST(uids_that_would_be_other_subjects_are_refused),
                                        TEST(pushes_that_a_loop_has_no_room_for_are_counted),
                                        TEST(nats_may_be_killed_and_come_back),
+                                       TEST(nats_may_refuse_the_password_for_a_while),
                                        TEST(an_answer_waits_for_nats),
                                        TEST(servers_stop_although_nats_is_away),
                                        TEST(nats_that_hangs_holds_nothing_but_its_messages),
+                                       TEST(what_has_not_left_when_nats_dies_fails_at_once),
                                        TEST(a_lame_duck_is_left_for_its_successor),
                                        TEST(many_sessions_keep_their_order)};
     if (argc > 1)
