@@ -114,6 +114,7 @@ class Values:
 
     def __init__(self):
         self.ours, self.theirs = {}, {}
+        self.span_came = False  # with a request to our server
 
     def same(self, kind, recorded, ours):
         return self.ours.setdefault((kind, recorded), ours) == ours and self.theirs.setdefault((kind, ours), recorded) == recorded
@@ -158,7 +159,7 @@ def compare_request(values, got, want, hop):
     a, b = DURATION.search(meta), DURATION.search(meta_want)
     if hop and a and b and 0 < seconds(a.group(1).decode()) <= seconds(b.group(1).decode()):
         meta = meta.replace(a.group(0), b.group(0))  # F-52: the time that is left, not all of it again
-    meta, meta_want = same_span(values, meta, meta_want, hop)
+    meta, meta_want = same_span(values, meta, meta_want)
     ours, theirs = with_field(ours, 5, 2, meta), with_field(theirs, 5, 2, meta_want)
     if record.pb_write(ours) != record.pb_write(theirs):
         raise Mismatch('request\n%r, recorded\n%r' % (ours, theirs))
@@ -167,19 +168,20 @@ def compare_request(values, got, want, hop):
 SPAN = re.compile(rb'"otel-span":\{[^}]*\},?')
 
 
-def same_span(values, got, want, hop):
+def same_span(values, got, want):
     """Our servers do not trace yet: they begin no span, and pass on what came as it is. So the trace and its state must be those
-    of the recording; spans of servers in between are not in it."""
+    of the recording, when a span came; spans of servers in between are not in it."""
     ours, theirs = SPAN.search(got), SPAN.search(want)
+    if bool(ours) != values.span_came:
+        raise Mismatch('a span came: %s, in %r' % (values.span_came, got))
     if ours and theirs:
         a, b = (json.loads(m.group(0).rstrip(b',').partition(b':')[2]) for m in (ours, theirs))
-        parts = [x['traceparent'].split('-') for x in (a, b)]
-        if parts[0][1] == 'zz' or parts[0][:2] + parts[0][3:] == parts[1][:2] + parts[1][3:] and \
-                a.get('tracestate') == b.get('tracestate'):
-            return SPAN.sub(b'', got), SPAN.sub(b'', want)
-    if theirs and not ours:
-        return got, SPAN.sub(b'', want)
-    return got, want
+        mine, other = (x['traceparent'].split('-') for x in (a, b))
+        begun = mine[1] == 'zz'  # that was none: a server that traces begins another
+        if not begun and mine[:2] + mine[3:] != other[:2] + other[3:] or a.get('tracestate') != b.get('tracestate'):
+            raise Mismatch('span %r, recorded %r' % (a, b))
+        got = SPAN.sub(b'', got)
+    return got, SPAN.sub(b'', want)
 
 
 def number(value):
@@ -387,6 +389,7 @@ class Play:
         self.expected = []  # recorded lines of our server that have not come
         self.serial = 0
         self.seen = 0       # lines of the record that have been looked at
+        self.said = []      # (recorded line, which line it was in this run)
         self.extra = []     # those that were not expected, yet
         self.heard = {}     # client -> what it is to hear
         self.in_request = 0  # requests of others that we have
@@ -454,6 +457,7 @@ class Play:
                     try:
                         if self.matches(want, line):
                             self.expected.remove(want)
+                            self.said.append((want, lines.index(line)))
                             self.extra.remove(line)
                             break
                     except Mismatch as e:
@@ -537,6 +541,7 @@ class Play:
                 self.values.same('request id', m.group(2), m.group(2))
             if subject.endswith('/' + self.stage.id):
                 self.in_request += 1
+                self.values.span_came |= bool(SPAN.search(payload))
                 if (self.name, self.stage.id) in ANSWERED:
                     self.expected.append({'op': 'PUB', 'subject': event['reply'], 'message': 'protos.Response',
                                           'payload_hex': ANSWERED[self.name, self.stage.id].hex()})
@@ -610,6 +615,17 @@ class Play:
         self.settle()
         if self.extra:
             raise Mismatch('said, too: %r' % self.extra)
+        self.check_order()
+
+    def check_order(self):
+        """What Pitaya's server said on one connection is said in that order: whoever hears an answer finds what is subscribed to."""
+        last = {}
+        for want, at in sorted(self.said, key=lambda pair: pair[0].get('n', 0)):
+            conn = want.get('conn')
+            if conn in ('rpc-client', 'rpc-server') and want['op'] != 'UNSUB':
+                if at < last.get(conn, (0, None))[0]:
+                    raise Mismatch('%r was said before %r' % (want, last[conn][1]))
+                last[conn] = at, want
 
     def finish(self):
         """What it says has been said."""
@@ -868,7 +884,7 @@ COMPARE = {'docs-descriptor': same_descriptors, 'docs-remote': same_docs, 'docs-
 LATE = {'sys-timeout'}
 # Cases that another test plays from their files: prefix -> where.
 ELSEWHERE = {
-    'group-': 'interop/peer: GroupsInEtcd, and unit/group/etcd',
+    'group-': 'interop/recorded_life: test_groups; interop/peer: GroupsInEtcd',
     **dict.fromkeys(('etcd-', 'nats-', 'fault-backend', 'fault-frontend', 'fault-dropped', 'drain-'), 'interop/recorded_life'),
 }
 # Prefix -> why.

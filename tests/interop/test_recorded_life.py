@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.join(HERE, '..', 'support'))
 import cereus_engines as engines  # noqa: E402
 import cereus_recorder as record  # noqa: E402
 import cereus_wire as wire  # noqa: E402
+import test_peer  # noqa: E402
 import test_recorded as recorded  # noqa: E402
 from test_recorded import WAIT_S, Play, Stage, load  # noqa: E402
 
@@ -49,7 +50,11 @@ class Leases:
         return self.names.setdefault(value, 'LEASE%d' % (len(self.names) + 1))
 
     def named(self, request):
-        return {k: self.name(v) if k in ('lease', 'id') else v for k, v in request.items()}
+        if isinstance(request, list):
+            return [self.named(x) for x in request]
+        if not isinstance(request, dict):
+            return request
+        return {k: self.name(v) if k in ('lease', 'id') else self.named(v) for k, v in request.items()}
 
 
 class Life(unittest.TestCase):
@@ -89,8 +94,12 @@ class Life(unittest.TestCase):
     def said(self, stage, since=0):
         """(method, request) of all requests, leases by name. How our watch is asked for differs: it begins behind a snapshot, and
         hears of progress."""
+        return self.named(list(stage.etcd_lines.lines)[since:])
+
+    @staticmethod
+    def named(lines):
         leases, out = Leases(), []
-        for line in list(stage.etcd_lines.lines)[since:]:
+        for line in lines:
             request = leases.named(line['request'])
             if 'create' in request:
                 request['create'] = {k: v for k, v in request['create'].items() if k in ('key', 'range_end', 'prev_kv')}
@@ -441,6 +450,37 @@ class Life(unittest.TestCase):
         for conn in conns:
             conn.close()
         self.stop(stage)
+
+
+    # -- groups --
+
+    def test_groups(self):
+        """The cases of groups in the order in which they were recorded: what is asked of etcd, what callers see, what is pushed;
+        what etcd has then is looked at in test_peer.py."""
+        self.assertEqual({'group-' + name for name in test_peer.GROUPS}, {n for n in recorded.ALL if n.startswith('group-')})
+        stage = self.stage('be-1', load('group-create'), ghosts=())
+        stage.meet(['fe-1'])
+        for name in test_peer.GROUPS:
+            case = load('group-' + name)
+            with self.subTest(case['name']):
+                if name == 'slash-members':  # as a Pitaya server would have made it
+                    engines.ask_etcd(stage.etcd, 'kv/put', {'key': code64('pitaya/groups/party-ttl/uids/ghost')})
+                since = len(stage.etcd_lines.lines)
+                play = Play(stage, case['name'], case)
+                try:
+                    play.run()
+                except recorded.Mismatch as e:
+                    if case['name'] not in test_peer.OTHERWISE:
+                        self.fail(str(e))
+                want = self.recorded(case, 'be-1') if case['name'] not in test_peer.OTHERWISE else []
+                self.assertEqual(self.grouped(stage, since), want)
+        self.stop(stage)
+
+    def grouped(self, stage, since):
+        """The requests about groups: discovery asks on a connection of its own."""
+        lines = list(stage.etcd_lines.lines)
+        mine = {x['conn'] for x in lines if 'groups' in json.dumps(x['request'])}
+        return self.named([x for x in lines[since:] if x['conn'] in mine])
 
 
 class Ending(Play):
