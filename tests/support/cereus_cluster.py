@@ -111,13 +111,14 @@ class Player(threading.Thread):
         calls = [(a[0] - a[1], a[0]) for p in others for a in p.answers if a[2] != 'ok']
         return max((sum(begin < a[0] - a[1] and a[0] < end for a in self.answers) for begin, end in calls), default=0)
 
-    def wait_for(self, count, outcome=None, begin=None):
-        """So many answers more, of that outcome if one is named; or its end. begin: count from that answer on, not from now."""
+    def wait_for(self, count, outcome=None, begin=None, body=None):
+        """So many answers more, of that outcome and with that body if they are named; or its end. begin: count from that answer
+        on, not from now."""
         begin = len(self.answers) if begin is None else begin
         deadline = time.monotonic() + 10 * BUSY_S
         while self.is_alive():
             new = self.answers[begin:]
-            if sum(outcome in (None, a[2]) for a in new) >= count:
+            if sum(outcome in (None, a[2]) and body in (None, a[3]) for a in new) >= count:
                 return
             assert time.monotonic() < deadline, 'only %d of %d answers came' % (len(new), count)
             time.sleep(0.002)
@@ -224,6 +225,12 @@ class ClusterTest(unittest.TestCase):
         """What servers have written down."""
         with open(os.path.join(self.dir, 'journal'), 'rb') as f:
             return f.read().splitlines()
+
+    def wait_until(self, holds, what):
+        deadline = time.monotonic() + 2 * BUSY_S
+        while not holds():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.01)
 
     def listen(self, server, uid):
         self.listeners.append(Listener(server, uid))

@@ -170,6 +170,14 @@ def ask_etcd(address, what, question):
         return json.loads(answer.read())
 
 
+def keys_in_etcd(address, prefix):
+    """The keys that begin with it."""
+    begin = prefix.encode()
+    end = begin[:-1] + bytes([begin[-1] + 1])
+    question = {'key': base64.b64encode(begin).decode(), 'range_end': base64.b64encode(end).decode(), 'keys_only': True}
+    return [base64.b64decode(kv['key']).decode() for kv in ask_etcd(address, 'kv/range', question).get('kvs', [])]
+
+
 class InEtcd:
     """A server that is listed in etcd."""
 

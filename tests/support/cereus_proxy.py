@@ -31,7 +31,7 @@ class Proxy:
         self.address = '127.0.0.1:%d' % self.listener.getsockname()[1]
         self.mode, self.delay_s = 'pass', 0
         self.accepted = 0
-        self.pairs = []
+        self.pairs, self.stranded = [], []
         self.orders = []
         self.wake_reader, self.wake_writer = socket.socketpair()
         self.wake_reader.setblocking(False)
@@ -49,6 +49,10 @@ class Proxy:
     def stall(self):
         """Nothing passes, in either direction; who connects is not heard."""
         self.order(self.do_mode, 'stall', 0)
+
+    def strand(self):
+        """What is open now is never heard of again, and not closed; new connections pass."""
+        self.order(self.do_strand)
 
     def slow(self, delay_s):
         """All that passes takes so long, each way."""
@@ -87,8 +91,13 @@ class Proxy:
 
     def do_cut(self):
         self.mode = 'cut'
-        for pair in list(self.pairs):
+        for pair in self.pairs + self.stranded:
             self.drop(pair)
+        self.stranded = []
+
+    def do_strand(self):
+        self.stranded += self.pairs
+        self.pairs = []
 
     def do_end(self):
         self.do_cut()
