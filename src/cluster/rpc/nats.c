@@ -5,7 +5,8 @@
  *     pitaya/<type>/bindings           binds of other frontends of the type
  *
  * nats.c tells that nobody hears a request, but not which. Then all servers with calls out are asked, with an empty message that
- * servers ignore and an echo behind each: a refusal just before an echo is of that server, and ends the calls to it.
+ * servers ignore and an echo behind each: a refusal just before an echo is of that server, and ends the calls to it
+ * that had been sent before the question: what was sent later is refused by itself, and may have found it.
  *
  * While NATS is away calls and pushes fail at once, answers wait, and binds hold: what they subscribe to follows. Calls that are
  * out when it goes fail, too, if they are known not to have left: others may have been handled, and be answered yet.
@@ -44,7 +45,8 @@ typedef struct nats_link {
     crs_strmap targets;    /* subject -> target */
     struct target **asked; /* in the order asked; NULL: nobody is */
     size_t asked_count;
-    bool refused;      /* since the last echo */
+    uint64_t sent, asked_at; /* calls; how many there were when servers were asked */
+    bool refused;            /* since the last echo */
     uint64_t alone;    /* the call that alone was out when somebody was refused; 0: it was not alone, or is ended */
     bool down;         /* on_state() has said so */
     crs_list settling; /* calls that wait for their echo */
@@ -218,6 +220,7 @@ static void on_no_responders(void *user)
     void *value;
     if (!(l->asked = crs_malloc((l->targets.count + 1) * sizeof *l->asked)))
         return; /* their deadlines end the calls */
+    l->asked_at = l->sent;
     cereus_status st = crs_nats_echo(l->nats, ECHO_BEGIN);
     while (!st && crs_strmap_next(&l->targets, &iter, &id, &value)) {
         target *t = value;
@@ -243,8 +246,12 @@ static void on_echo(nats_link *l, uint64_t id)
     if (id < ECHO_FIRST || id - ECHO_FIRST >= l->asked_count)
         return;
     target *t = l->asked[id - ECHO_FIRST];
-    while (refused && !crs_list_empty(&t->calls))
-        crs_rpc_fail(CRS_CONTAINER(t->calls.next, crs_rpc_call, queue), CEREUS_E_FAILED, nobody);
+    while (refused && !crs_list_empty(&t->calls)) {
+        crs_rpc_call *call = CRS_CONTAINER(t->calls.next, crs_rpc_call, queue);
+        if (call->number > l->asked_at)
+            break;
+        crs_rpc_fail(call, CEREUS_E_FAILED, nobody);
+    }
     /* its server has subscribed since; of several calls nobody knows which it was, and their deadlines end them */
     crs_rpc_call *alone = l->alone ? crs_rpc_find(&l->base, l->alone) : NULL;
     if (alone)
@@ -523,6 +530,7 @@ static cereus_status nats_send(crs_rpc_link *link, const cereus_server *to, cere
         crs_rpc_fail(call, st, away);
         return CEREUS_OK;
     }
+    call->number = ++l->sent;
     call->sent_at = crs_nats_writes(l->nats);
     if (!st)
         crs_list_push(&t->calls, &call->queue);

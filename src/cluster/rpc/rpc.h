@@ -50,6 +50,7 @@ struct crs_rpc_call {
     crs_timer timer;
     crs_list queue; /* of those with one target, where an engine needs that; then of those that have failed */
     uint64_t id;
+    uint64_t number;  /* NATS: of the calls of its link */
     uint64_t sent_at; /* NATS: crs_nats_writes() then */
     uint32_t slot;
     const char *why;
