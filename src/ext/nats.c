@@ -984,9 +984,7 @@ void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user)
     if (n->conn)
         LIB->natsConnection_Destroy(n->conn);
     LIB->natsOptions_Destroy(n->lib_opt);
-    pthread_mutex_lock(&n->mu);
-    n->cut = true;
-    pthread_mutex_unlock(&n->mu);
+    hook_read(n, false); /* also of an attempt that failed: its socket is polled no more, or not at all */
     apply(n);
     crs_deferred_cancel(&n->flush);
     n->last.run = on_last; /* behind all mail of those threads */
