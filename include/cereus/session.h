@@ -2,9 +2,9 @@
  * works on every loop: where the session lives elsewhere, the call goes there and back while the fiber waits. To reach
  * a session later keep its id; a session that has ended answers CEREUS_E_GONE.
  *
- * What a session's own server sends it (pushes, replies, kicks, the close) leaves in the order in which it was made. Between
- * servers a push and the answer to a message go different ways: a backend's push may arrive after the answer that was made
- * behind it, and those of two servers, or of two loops of one, in any order. What must come in order goes into the answer.
+ * What a session's own server sends it (pushes, replies, kicks, the close) leaves in the order in which it was made; so do the
+ * pushes that a handler on a backend makes to the session of its message, and the answer behind them. Pushes by uid and to groups,
+ * and what several servers, or handlers that overlap, send to one session, go ways of their own between servers, in any order.
  */
 #ifndef CEREUS_SESSION_H
 #define CEREUS_SESSION_H

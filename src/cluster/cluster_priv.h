@@ -75,6 +75,11 @@ void crs_cluster_push_here(crs_cluster_loop *l, cereus_slice route, cereus_slice
 void crs_cluster_bound_there(crs_cluster_loop *l, cereus_slice uid, uint64_t before_us);
 extern const crs_rpc_events crs_cluster_events;
 
+/** Push to the session of the message that is being served, if its frontend takes that; else false. *ret_st: as
+ * crs_rpc_push_ahead(), or CEREUS_E_FULL. Thread: loop, of the handler. */
+bool crs_cluster_push_ahead(crs_dispatch *d, crs_remote_session *session, cereus_slice route, cereus_slice data,
+                            cereus_status *ret_st);
+
 /* -- stats.c -- */
 
 /** The remote `sys.stats`. */

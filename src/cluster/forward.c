@@ -213,7 +213,7 @@ static cereus_status encode(crs_cluster_loop *l, crs_agent *agent, const crs_cal
         .msg_type = call->request ? 0 : 1,
         .frontend_id = cereus_slice_str(self->id),
         .metadata = crs_bytes_slice(&l->meta),
-        .extension = CRS_PEER_IS_CEREUS | (call->concurrent ? 0 : CRS_PEER_IN_ORDER),
+        .extension = CRS_PEER_IS_CEREUS | CRS_PEER_HEARS | (call->concurrent ? 0 : CRS_PEER_IN_ORDER),
     };
     return crs_request_encode(&req, &l->out);
 }

@@ -484,6 +484,26 @@ cereus_status crs_push_encode(const crs_push_msg *push, crs_bytes *out)
     return st;
 }
 
+enum {
+    AHEAD_LEN = 2,
+    AHEAD_TAG = 15 << 3
+}; /* field 15, a number below 128: an answer has others before it, or another value */
+
+cereus_status crs_push_ahead_encode(const crs_push_msg *push, crs_bytes *out)
+{
+    const uint8_t mark[AHEAD_LEN] = {AHEAD_TAG, CRS_PEER_AHEAD};
+    CEREUS_TRY(crs_bytes_append(out, mark, sizeof mark));
+    return crs_push_encode(push, out);
+}
+
+bool crs_push_is_ahead(cereus_slice response, cereus_slice *ret_push)
+{
+    if (response.len < AHEAD_LEN || response.data[0] != AHEAD_TAG || response.data[1] != CRS_PEER_AHEAD)
+        return false;
+    *ret_push = cereus_slice_of(response.data + AHEAD_LEN, response.len - AHEAD_LEN);
+    return true;
+}
+
 cereus_status crs_bind_encode(const crs_bind_msg *bind, crs_bytes *out)
 {
     CEREUS_TRY(check_text(bind->uid));

@@ -20,6 +20,7 @@ typedef struct served {
     struct lane *lane;   /* NULL: in none */
     bool notify;
     bool cereus; /* the caller is one of ours */
+    bool hears;  /* it takes pushes ahead of the answer */
     bool lost;   /* there was no memory for an answer */
     uint8_t bytes[];
 } served;
@@ -328,6 +329,7 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
     s->lane = NULL;
     s->notify = s->lost = false;
     s->cereus = req.extension & CRS_PEER_IS_CEREUS;
+    s->hears = s->cereus && (req.extension & CRS_PEER_HEARS) && reply_to.len;
     l->serving++;
     if (s->cereus)
         crs_cluster_learn(l, s->session.frontend_id, req.extension);
@@ -352,6 +354,59 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
         else
             refuse_route(s, "PIT-400", "invalid rpc type", req.route);
     }
+}
+
+/* ---- pushes to the session, ahead of the answer ---- */
+
+typedef struct ahead {
+    crs_mail mail;
+    served *s; /* its end comes by a later mail from the same loop */
+    cereus_slice route, data, uid;
+    uint8_t bytes[];
+} ahead;
+
+static void push_from_here(crs_loop *loop, crs_mail *mail)
+{
+    ahead *a = CRS_CONTAINER(mail, ahead, mail);
+    if (crs_rpc_push_ahead(a->s->l->link, a->s->reply_to, a->route, a->data, a->uid))
+        CRS_COUNT(&loop->counters, pushes_lost);
+    crs_free(a);
+}
+
+static cereus_slice keep_bytes(uint8_t **at, cereus_slice bytes)
+{
+    cereus_slice kept = cereus_slice_of(*at, bytes.len);
+    if (bytes.len)
+        memcpy(*at, bytes.data, bytes.len);
+    *at += bytes.len;
+    return kept;
+}
+
+bool crs_cluster_push_ahead(crs_dispatch *d, crs_remote_session *session, cereus_slice route, cereus_slice data,
+                            cereus_status *ret_st)
+{
+    served *s = CRS_CONTAINER(session, served, session);
+    cereus_slice uid = cereus_slice_str(session->uid);
+    if (!s->hears)
+        return false;
+    if (d == s->l->d) {
+        *ret_st = crs_rpc_push_ahead(s->l->link, s->reply_to, route, data, uid);
+        return true;
+    }
+    ahead *a = crs_malloc(sizeof *a + route.len + data.len + uid.len);
+    *ret_st = CEREUS_E_NOMEM;
+    if (!a)
+        return true;
+    uint8_t *at = a->bytes;
+    a->mail.run = push_from_here;
+    a->s = s;
+    a->route = keep_bytes(&at, route);
+    a->data = keep_bytes(&at, data);
+    a->uid = keep_bytes(&at, uid);
+    *ret_st = crs_loop_post(s->l->d->loop, &a->mail);
+    if (*ret_st)
+        crs_free(a);
+    return true;
 }
 
 /* ---- pushes, kicks and binds of others ---- */

@@ -160,7 +160,8 @@ static cereus_status kick(cereus_ctx *ctx, crs_remote_session *s)
     return st;
 }
 
-/** To the user, by way of the type of its frontend. */
+/** To the user: ahead of the answer where the frontend is ours, so that both arrive in the order made; else by way of the type
+ * of its frontend. */
 static cereus_status push(cereus_ctx *ctx, crs_remote_session *s, cereus_slice route, cereus_slice body)
 {
     crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
@@ -170,7 +171,9 @@ static cereus_status push(cereus_ctx *ctx, crs_remote_session *s, cereus_slice r
     if (!frontend)
         return crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "can't find any server with the provided ID");
     cereus_slice uid = cereus_slice_str(s->uid);
-    cereus_status st = crs_rpc_push(l->link, crs_server_view(frontend)->type, l->servers, route, body, &uid, 1);
+    cereus_status st;
+    if (!crs_cluster_push_ahead(l->d, s, route, body, &st))
+        st = crs_rpc_push(l->link, crs_server_view(frontend)->type, l->servers, route, body, &uid, 1);
     return st ? crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st)) : CEREUS_OK;
 }
 

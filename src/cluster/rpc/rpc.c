@@ -179,8 +179,22 @@ crs_rpc_call *crs_rpc_find(const crs_rpc_link *link, uint64_t id)
     return call && call->id == id && !call->status ? call : NULL;
 }
 
+static void take_push(crs_rpc_link *link, cereus_slice in)
+{
+    crs_push_msg push;
+    if (crs_push_decode(in, &push) == CEREUS_OK)
+        link->events->on_push(link->user, push.route, push.data, &push.uid, 1);
+    else
+        CRS_COUNT(&link->loop->counters, rpc_garbage);
+}
+
 void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)
 {
+    cereus_slice push;
+    if (crs_push_is_ahead(response, &push)) { /* also when nobody waits any more: the user may be there */
+        take_push(link, push);
+        return;
+    }
     crs_rpc_call *call = crs_rpc_find(link, id);
     if (!call) {
         CRS_COUNT(&link->loop->counters, rpc_late_replies);
@@ -268,6 +282,19 @@ void crs_rpc_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice respo
         st = reply_too_long(link, reply_to);
     if (st)
         CRS_COUNT(&link->loop->counters, rpc_replies_lost);
+}
+
+cereus_status crs_rpc_push_ahead(crs_rpc_link *link, cereus_slice reply_to, cereus_slice route, cereus_slice data,
+                                 cereus_slice uid)
+{
+    crs_bytes bytes;
+    crs_bytes_init(&bytes, link->rpc->opt.request_max);
+    crs_push_msg push = {.route = route, .uid = uid, .data = data};
+    cereus_status st = crs_push_ahead_encode(&push, &bytes);
+    if (!st)
+        st = link->rpc->ops->reply(link, reply_to, crs_bytes_slice(&bytes));
+    crs_bytes_fini(&bytes);
+    return st;
 }
 
 cereus_status crs_rpc_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,

@@ -72,6 +72,18 @@ static cereus_status push(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     return CEREUS_OK;
 }
 
+static cereus_status chatter(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    for (int i = 0; i < 3; i++) {
+        const char *text = cereus_ctx_printf(ctx, "%.*s %d", (int)in.len, (const char *)in.data, i);
+        CEREUS_TRY(cereus_session_push(ctx, cereus_ctx_session(ctx), "onChatter", cereus_text(text)));
+        if (i == 1)
+            CEREUS_TRY(cereus_yield(ctx));
+    }
+    *out = in;
+    return CEREUS_OK;
+}
+
 static cereus_status kick(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
     CEREUS_TRY(cereus_session_kick(ctx, cereus_ctx_session(ctx)));
@@ -95,9 +107,10 @@ static cereus_status slow(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 }
 
 static const cereus_method room[] = {
-    CEREUS_RAW_REQUEST("echo", echo),    CEREUS_RAW_REQUEST("who", who),   CEREUS_RAW_REQUEST("fails", fails),
-    CEREUS_RAW_REQUEST("bind", bind_it), CEREUS_RAW_REQUEST("keep", keep), CEREUS_RAW_REQUEST("push", push),
-    CEREUS_RAW_REQUEST("kick", kick),    CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("slow", slow),
+    CEREUS_RAW_REQUEST("echo", echo),       CEREUS_RAW_REQUEST("who", who),   CEREUS_RAW_REQUEST("fails", fails),
+    CEREUS_RAW_REQUEST("bind", bind_it),    CEREUS_RAW_REQUEST("keep", keep), CEREUS_RAW_REQUEST("push", push),
+    CEREUS_RAW_REQUEST("kick", kick),       CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("slow", slow),
+    CEREUS_RAW_REQUEST("chatter", chatter),
 };
 
 static cereus_status plus_one(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
@@ -367,6 +380,30 @@ static void messages_of_a_session_keep_their_order_on_the_way(void **state)
     cereus_test_end(back);
 }
 
+static void pushes_and_answers_come_in_the_order_made(void **state)
+{
+    enum { COUNT = 200 };
+    cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    char text[20];
+    assert_string_equal(cereus_test_call(c, "room.room.bind", "alice"), "bound");
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(text, sizeof text, "%d", i);
+        cereus_test_request(c, "room.room.chatter", text);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        for (int k = 0; k < 3; k++) {
+            const cereus_test_event *e = cereus_test_next(c);
+            snprintf(text, sizeof text, "%d %d", i, k);
+            assert_int_equal(e->kind, CEREUS_TEST_PUSH);
+            assert_string_equal(e->body, text);
+        }
+        assert_int_equal(cereus_test_next(c)->kind, CEREUS_TEST_REPLY);
+    }
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
 static void a_server_that_stops_answers_what_it_has_and_leaves(void **state)
 {
     cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
@@ -601,6 +638,7 @@ int main(void)
                                        IN_DIR(a_bind_elsewhere_ends_the_older_session),
                                        IN_DIR(the_newer_session_stays_whatever_is_heard_late),
                                        IN_DIR(messages_of_a_session_keep_their_order_on_the_way),
+                                       IN_DIR(pushes_and_answers_come_in_the_order_made),
                                        IN_DIR(a_server_that_stops_answers_what_it_has_and_leaves),
                                        IN_DIR(two_servers_with_one_id_are_one_too_many),
                                        IN_DIR(servers_may_come_and_go_while_others_look),

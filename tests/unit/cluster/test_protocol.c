@@ -153,6 +153,30 @@ static void our_extension_is_one_number_that_others_skip(void **state)
     crs_bytes_fini(&out);
 }
 
+static void a_push_may_come_where_an_answer_is_waited_for(void **state)
+{
+    crs_push_msg push = {.route = cereus_slice_str("onX"), .uid = cereus_slice_str("u"), .data = cereus_slice_str("d")};
+    crs_push_msg back;
+    crs_bytes out;
+    cereus_slice inner;
+    crs_bytes_init(&out, 100);
+    assert_int_equal(crs_push_ahead_encode(&push, &out), CEREUS_OK);
+    assert_true(crs_push_is_ahead(crs_bytes_slice(&out), &inner));
+    assert_int_equal(crs_push_decode(inner, &back), CEREUS_OK);
+    assert_true(crs_slice_eq(back.route, push.route) && crs_slice_eq(back.uid, push.uid) &&
+                crs_slice_eq(back.data, push.data));
+    crs_response answers[] = {{.extension = CRS_PEER_IS_CEREUS},
+                              {.data = cereus_slice_str("x"), .extension = CRS_PEER_IS_CEREUS},
+                              {.failed = true, .extension = CRS_PEER_IS_CEREUS},
+                              {.failed = false}};
+    for (size_t i = 0; i < CEREUS_COUNT(answers); i++) {
+        out.len = 0;
+        assert_int_equal(crs_response_encode(&answers[i], &out), CEREUS_OK);
+        assert_false(crs_push_is_ahead(crs_bytes_slice(&out), &inner));
+    }
+    crs_bytes_fini(&out);
+}
+
 static void an_encoder_that_finds_no_room_writes_nothing(void **state)
 {
     crs_request req = {.has_msg = true, .route = cereus_slice_str("a.b.c"), .body = cereus_slice_str("0123456789")};
@@ -173,4 +197,5 @@ TEST_MAIN(cmocka_unit_test(fields_of_another_wire_type_are_unknown_ones),
           cmocka_unit_test(an_error_keeps_so_many_pairs_and_the_last_of_a_key),
           cmocka_unit_test(nothing_at_all_is_a_message_of_nothing),
           cmocka_unit_test(our_extension_is_one_number_that_others_skip),
+          cmocka_unit_test(a_push_may_come_where_an_answer_is_waited_for),
           cmocka_unit_test(an_encoder_that_finds_no_room_writes_nothing))
