@@ -33,18 +33,20 @@ struct crs_watchdog {
 /* What the signal handler fills in. One at a time: taken by whoever asks. */
 static struct {
     pthread_mutex_t asking;
+    /* The thread that shall answer; 0: none. Taken by its handler, or back by an asker who waits no longer. */
+    atomic_ulong asked;
     sem_t done;
     void *frames[FRAMES_MAX];
     int count;
 } capture = {.asking = PTHREAD_MUTEX_INITIALIZER};
 static pthread_once_t capture_once = PTHREAD_ONCE_INIT;
-static _Thread_local bool answers; /* this thread may be asked */
 
 static void on_stack_signal(int sig)
 {
     CRS_UNUSED(sig);
-    if (!answers)
-        return;
+    unsigned long self = (unsigned long)pthread_self();
+    if (!atomic_compare_exchange_strong(&capture.asked, &self, 0))
+        return; /* too late: another may be answering by now */
     int error = errno;
     capture.count = backtrace(capture.frames, FRAMES_MAX);
     sem_post(&capture.done);
@@ -64,12 +66,18 @@ static void describe_stack(pthread_t thread, char *out, size_t cap)
     pthread_mutex_lock(&capture.asking);
     void *frame;
     backtrace(&frame, 1); /* loads what it needs here: a signal handler must not */
-    while (sem_trywait(&capture.done) == 0) {
-    } /* one that came too late for its asker */
+    unsigned long asked = (unsigned long)thread;
+    atomic_store(&capture.asked, asked);
     struct timespec limit;
     clock_gettime(CLOCK_REALTIME, &limit);
     limit.tv_sec += 1;
-    if (pthread_kill(thread, STACK_SIGNAL) == 0 && sem_timedwait(&capture.done, &limit) == 0) {
+    bool answered = pthread_kill(thread, STACK_SIGNAL) == 0 && sem_timedwait(&capture.done, &limit) == 0;
+    if (!answered && !atomic_compare_exchange_strong(&capture.asked, &asked, 0)) { /* it has just begun */
+        while (sem_wait(&capture.done) != 0) {
+        }
+        answered = true;
+    }
+    if (answered) {
         char **names = backtrace_symbols(capture.frames, capture.count);
         size_t at = 0;
         for (int i = 2; names && i < capture.count && i < 2 + FRAMES_SHOWN && at < cap; i++) { /* skip the handler */
@@ -156,7 +164,6 @@ void crs_watchdog_add(crs_watchdog *w, crs_fibers *fibers)
     sigemptyset(&set);
     sigaddset(&set, STACK_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    answers = true;
     pthread_mutex_lock(&w->mu);
     for (size_t i = 0; i < WATCHED_MAX; i++) {
         if (!w->list[i].fibers) {
@@ -177,7 +184,6 @@ void crs_watchdog_remove(crs_watchdog *w, crs_fibers *fibers)
             w->list[i].fibers = NULL;
     }
     pthread_mutex_unlock(&w->mu);
-    answers = false;
 }
 
 crs_watchdog *crs_watchdog_free(crs_watchdog *w)
