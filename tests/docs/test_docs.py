@@ -11,6 +11,9 @@ import sys
 import tempfile
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import cereus_wire as wire  # noqa: E402
+
 ROOT, BUILD = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
 
 
@@ -44,13 +47,14 @@ class Docs(unittest.TestCase):
     def start(self, line):
         """The process and where it listens."""
         line = re.sub(r":\d+", ":0", line)  # any free port
-        game = subprocess.Popen(line.split(), cwd=self.folder, stderr=subprocess.PIPE, text=True)
+        game = wire.LoggedServer(line.split(), cwd=self.folder)
         self.addCleanup(game.kill)
-        for line in game.stderr:
-            listening = re.search(r"msg=listening address=(\S+)", line)
-            if listening:
-                return game, listening.group(1).strip('"')
-        self.fail("it did not start")
+        (scheme, address), = game.addresses.items()
+        return game, f"{scheme}://{address}"
+
+    def stop(self, server):
+        problem = server.stop()
+        self.assertIsNone(problem, problem)
 
     def test_a_certificate_is_made_served_and_read_again(self):
         self.build_first_server()
@@ -58,18 +62,10 @@ class Docs(unittest.TestCase):
         self.run_shell(make)
         game, listening = self.start(run)
         self.assertTrue(listening.startswith("wss://"), listening)
-        for line in game.stderr:
-            if "all modules started!" in line:
-                break
         self.run_shell(make)
-        game.send_signal(signal.SIGHUP)
-        for line in game.stderr:
-            if "reload" in line:
-                break
-        self.assertIn("msg=reloaded", line)
-        game.send_signal(signal.SIGTERM)
-        self.assertEqual(game.wait(20), 0)
-        game.stderr.close()
+        game.proc.send_signal(signal.SIGHUP)
+        self.assertEqual(game.await_line("msg=reloaded|reload failed").group(), "msg=reloaded")
+        self.stop(game)
 
     def test_the_first_server_builds_runs_and_answers(self):
         run_line = self.build_first_server()
@@ -80,17 +76,14 @@ class Docs(unittest.TestCase):
         (self.folder / "talk").write_text("\n".join(commands) + "\n")
         said = self.run_shell("HOME=. build/tools/cereus/cereus repl -f talk")
         self.assertIn('{"result":"success"}', said)
-        game.send_signal(signal.SIGTERM)
-        self.assertEqual(game.wait(20), 0)
-        game.stderr.close()
+        self.stop(game)
 
     def test_the_servers_of_the_cluster_guide_find_one_another(self):
         os.environ["CEREUS_CLUSTER_DIR"] = str(self.folder / "run")
         self.addCleanup(os.environ.pop, "CEREUS_CLUSTER_DIR")
         room_line, connector_line, talk = (block.strip() for block in blocks("docs/guide/cluster.md", "sh"))
-        room = subprocess.Popen(room_line.split(), cwd=self.folder, stdout=subprocess.PIPE, text=True)
+        room = wire.Server(room_line.split(), cwd=self.folder)
         self.addCleanup(room.kill)
-        self.assertIn("READY", room.stdout.readline())
         connector, listening = self.start(connector_line)
         commands = [line[2:] for line in talk.splitlines() if line.startswith("> ")]
         commands[0] = "connect " + listening
@@ -98,10 +91,7 @@ class Docs(unittest.TestCase):
         said = self.run_shell("HOME=. build/tools/cereus/cereus repl -f talk")
         self.assertIn('"result":"success"', said)
         for server in (connector, room):
-            server.send_signal(signal.SIGTERM)
-            self.assertEqual(server.wait(20), 0)
-        connector.stderr.close()
-        room.stdout.close()
+            self.stop(server)
 
     def test_the_protobuf_guide_generates_by_hand(self):
         for name in ("examples", "proto"):

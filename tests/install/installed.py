@@ -3,10 +3,13 @@ import contextlib
 import os
 import pathlib
 import re
-import signal
 import subprocess
+import sys
 import tempfile
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import cereus_wire as wire  # noqa: E402
 
 # nothing of ours but what is installed may be found
 FOREIGN = ("CEREUS_", "PITAYA_", "MESON_", "LD_", "PKG_CONFIG", "CMAKE_", "CFLAGS", "LDFLAGS", "DESTDIR", "MAKE")
@@ -56,21 +59,13 @@ class Installed(unittest.TestCase):
     @contextlib.contextmanager
     def serving(self, program, **env):
         """A server on a free port: its address. Stopped at the end."""
-        server = subprocess.Popen([str(self.folder / program), "--listen", "tcp://127.0.0.1:0"], cwd=self.folder,
-                                  stderr=subprocess.PIPE, text=True, env={**self.env, **env})
+        server = wire.LoggedServer([str(self.folder / program), "--listen", "tcp://127.0.0.1:0"], cwd=self.folder,
+                                   env={**self.env, **env})
         try:
-            address = None
-            for line in server.stderr:
-                address = re.search(r"msg=listening address=\"?(tcp://[0-9.:]+)", line)
-                if address:
-                    break
-            self.assertTrue(address, "the server did not start")
-            yield address.group(1)
+            yield "tcp://" + server.addresses["tcp"]
         finally:
-            server.send_signal(signal.SIGTERM)
-            server.stderr.read()
-            server.stderr.close()
-            self.assertEqual(server.wait(30), 0)
+            problem = server.stop()
+            self.assertIsNone(problem, problem)
 
     def answers(self, program, *commands, **env):
         """Have the installed REPL say these to a server. Returns what was answered."""

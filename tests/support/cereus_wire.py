@@ -486,11 +486,12 @@ SANITIZER = re.compile(r'ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|runtime er
 class Server:
     """A process that prints READY and where it listens, and ends on SIGTERM with 0."""
 
-    def __init__(self, command, start_s=60):
+    def __init__(self, command, start_s=60, **options):
         self.over_tls = False  # connect() takes tls for tcp, wss for ws
         self.stderr = tempfile.TemporaryFile()
         self.command = command
-        self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.stderr)
+        self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.stderr,
+                                     **options)
         guard = threading.Timer(start_s, self.proc.kill)
         guard.start()
         line = self.proc.stdout.readline().decode().strip()
