@@ -103,12 +103,14 @@ CEREUS_API void cereus_conn_writable(cereus_conn *conn);
 /** @p events: the bits of CEREUS_FD_READABLE and CEREUS_FD_WRITABLE (cereus/context.h) that hold. Thread: loop. */
 typedef void cereus_watch_fn(int fd, int events, void *user);
 /**
- * Call @p fn whenever @p fd is ready. For acceptors: handlers have cereus_await_fd().
+ * Call @p fn whenever @p fd is ready. For acceptors and engines: handlers have cereus_await_fd().
  * @return CEREUS_OK; CEREUS_E_INVALID: it cannot be watched; CEREUS_E_NOMEM
  * Ownership: borrows @p fd until the watch is stopped; gives *ret_watch. Thread: loop.
  */
 CEREUS_API cereus_status cereus_loop_watch(cereus_loop *loop, int fd, int events, cereus_watch_fn *fn, void *user,
                                            cereus_watch **ret_watch);
+/** From now on call it for these @p events, at least one. Thread: loop. */
+CEREUS_API void cereus_watch_set(cereus_watch *watch, int events);
 /** End it, also from within its function; @p fd may be closed after this. NULL is fine. Returns NULL. Thread: loop. */
 CEREUS_API cereus_watch *cereus_watch_stop(cereus_watch *watch);
 

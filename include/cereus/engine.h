@@ -68,6 +68,8 @@ CEREUS_API cereus_status cereus_app_add_discovery(cereus_app *app, const char *n
 
 typedef struct cereus_rpc_link cereus_rpc_link; /* the framework's end on one loop */
 
+enum { CEREUS_RPC_MESSAGE_MAX = 18 << 20 }; /* bytes; no message is longer */
+
 /** open, start, send and stop are required. */
 typedef struct cereus_rpc_engine {
     /** As above. */
@@ -79,31 +81,41 @@ typedef struct cereus_rpc_engine {
     cereus_status (*serve)(void *part, cereus_error *err);
     /**
      * Send @p message to @p server_id: it arrives whole, once or not at all, after those that this loop sent there before.
-     * It must not call the link before it has returned.
+     * It must not call the link before it has returned, but for cereus_rpc_link_server(). Answers may go to servers that the
+     * list does not have yet: of two, the one that came later hears of the other first, and calls it.
      * @return CEREUS_OK: it is on its way; CEREUS_E_UNAVAILABLE: there is none, which a caller hears at once;
      *         CEREUS_E_TOO_LONG, CEREUS_E_FULL, CEREUS_E_NOMEM: it was not sent
      * Ownership: borrows @p message. Thread: loop.
      */
     cereus_status (*send)(void *part, const char *server_id, cereus_slice message);
-    /** @p server_id has left: close the way to it when what was sent has gone. Answers may still come. Thread: loop. */
+    /** @p server_id has left: close the way to it when what was sent has gone. Answers may still come; when none can any
+     * more, say cereus_rpc_link_ended(). Whoever comes back under this id gets a way of its own. May be NULL. Thread: loop.
+     */
     void (*gone)(void *part, const char *server_id);
-    /** End; cereus_rpc_link is not used any more when this returns. Thread: loop. */
+    /** End; cereus_rpc_link is not used any more when this returns. It may take a moment to send what still waits, the last
+     * answers among it. Thread: loop. */
     void (*stop)(void *part);
     /** Could others still send us something? They close the way when they see that we have left, and the end waits for
      * that, for half of cereus.shutdown.timeout at most. NULL: it is not known, and what comes late is lost. Thread: loop. */
     bool (*has_callers)(void *part);
     /** Does it work just now? As cereus_discovery_set_ready(). NULL: always. Thread: any. */
     bool (*connected)(void *state);
-    /** All loops have ended. */
+    /** All loops have ended. May be NULL. */
     void (*close)(void *state);
 } cereus_rpc_engine;
 
-/** A message of another server has come, on whichever loop. What makes no sense is counted (rpc_garbage). Ownership:
- * borrows. Thread: loop. */
+/** The server that the list has under @p server_id, for engines that find addresses in metadata; NULL: none, it has left. Good
+ * until the function of the engine that asks returns. Thread: loop. */
+CEREUS_API const cereus_server *cereus_rpc_link_server(cereus_rpc_link *link, const char *server_id);
+/** A message of another server has come, on whichever loop. It may call send(), never stop(). What makes no sense is counted
+ * (rpc_garbage). Ownership: borrows. Thread: loop. */
 CEREUS_API void cereus_rpc_link_receive(cereus_rpc_link *link, cereus_slice message);
 /** The way to @p server_id is broken: what this loop has sent there may be lost, and calls that wait for an answer end now
- * with CEREUS_E_UNAVAILABLE, not at their deadlines. Thread: loop. */
+ * with CEREUS_E_UNAVAILABLE, not at their deadlines. A later send() makes a new way. Thread: loop. */
 CEREUS_API void cereus_rpc_link_broken(cereus_rpc_link *link, const char *server_id);
+/** The same of a way that gone() was told of, the oldest of that id: it has come to its end, in order or not, and calls that
+ * still wait for answers from there end now. Those to a server that has the id since then go on. Thread: loop. */
+CEREUS_API void cereus_rpc_link_ended(cereus_rpc_link *link, const char *server_id);
 
 /** As cereus_app_add_discovery(). */
 CEREUS_API cereus_status cereus_app_add_rpc(cereus_app *app, const char *name, const cereus_rpc_engine *engine,

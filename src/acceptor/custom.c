@@ -261,6 +261,15 @@ cereus_status cereus_loop_watch(cereus_loop *loop, int fd, int events, cereus_wa
     return CEREUS_OK;
 }
 
+void cereus_watch_set(cereus_watch *w, int events)
+{
+    crs_loop_assert_current(w->loop);
+    events &= CEREUS_FD_READABLE | CEREUS_FD_WRITABLE;
+    CRS_ASSERT(events);
+    w->events = events;
+    uv_poll_start(&w->poll, events, on_watched); /* which only fails for a descriptor that another handle has */
+}
+
 cereus_watch *cereus_watch_stop(cereus_watch *watch)
 {
     if (watch)

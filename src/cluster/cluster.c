@@ -235,6 +235,7 @@ static cereus_status make_engines(crs_cluster *c, cereus_error *err)
                                        .config = opt->config,
                                        .dir = c->dir,
                                        .engine = ours ? ours->discovery : NULL,
+                                       .engine_name = opt->discovery,
                                        .engine_user = ours ? ours->user : NULL,
                                        .core = opt->core,
                                        .events = &discovery_events,
@@ -249,6 +250,7 @@ static cereus_status make_engines(crs_cluster *c, cereus_error *err)
                            .dir = c->dir,
                            .config = opt->config,
                            .engine = ours ? ours->rpc : NULL,
+                           .engine_name = opt->rpc,
                            .engine_user = ours ? ours->user : NULL,
                            .core = opt->core};
     CEREUS_TRY(crs_discovery_claim(discovery_ops, &discovery, &c->discovery, err));

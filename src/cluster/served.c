@@ -435,5 +435,11 @@ static void on_bound(void *user, const crs_bind_msg *bind)
     crs_cluster_bound_there(l, bind->uid, bind->at_us ? bind->at_us + yields : UINT64_MAX);
 }
 
+static const cereus_server *find(void *user, const char *id)
+{
+    const crs_server *s = crs_servers_by_id(((crs_cluster_loop *)user)->servers, cereus_slice_str(id));
+    return s ? crs_server_view(s) : NULL;
+}
+
 const crs_rpc_events crs_cluster_events = {
-    .on_request = on_request, .on_push = on_push, .on_kick = on_kick, .on_bound = on_bound};
+    .on_request = on_request, .on_push = on_push, .on_kick = on_kick, .on_bound = on_bound, .find = find};

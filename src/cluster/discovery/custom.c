@@ -134,6 +134,14 @@ static void set_state(cereus_discovery *d, bool live, bool joined)
 
 /* ---- the table ---- */
 
+/** The engine's own words, in front of them whose they are. */
+static cereus_status tell_failure(const crs_discovery *base, cereus_status st, const cereus_error *why,
+                                  cereus_error *err)
+{
+    return crs_fail(err, st, "discovery \"%s\": %s", base->opt.engine_name,
+                    why->msg[0] ? why->msg : cereus_status_text(st));
+}
+
 static cereus_status custom_claim(crs_discovery *base, cereus_error *err)
 {
     cereus_discovery *d = custom_of(base);
@@ -143,9 +151,10 @@ static cereus_status custom_claim(crs_discovery *base, cereus_error *err)
     cereus_status st = read_server(base->opt.self, &d->self);
     if (st)
         return crs_fail(err, st, "discovery: out of memory");
-    st = base->opt.engine->open(d, base->opt.self, base->opt.engine_user, &d->state, err);
+    cereus_error why = {0};
+    st = base->opt.engine->open(d, base->opt.self, base->opt.engine_user, &d->state, &why);
     d->opened = !st;
-    return st;
+    return st ? tell_failure(base, st, &why, err) : CEREUS_OK;
 }
 
 static cereus_status custom_start(crs_discovery *base, crs_fiber *fiber, cereus_error *err)
@@ -154,11 +163,12 @@ static cereus_status custom_start(crs_discovery *base, crs_fiber *fiber, cereus_
     cereus_ctx ctx;
     set_state(d, true, false);
     crs_ctx_init(&ctx, base->opt.core->loops[0], fiber, "discovery");
-    cereus_status st = base->opt.engine->join(d->state, &ctx, err);
+    cereus_error why = {0};
+    cereus_status st = base->opt.engine->join(d->state, &ctx, &why);
     crs_ctx_fini(&ctx);
     hear(d);
     set_state(d, true, !st);
-    return st;
+    return st ? tell_failure(base, st, &why, err) : CEREUS_OK;
 }
 
 static void custom_leave(crs_discovery *base, crs_fiber *fiber)

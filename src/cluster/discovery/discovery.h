@@ -34,6 +34,7 @@ typedef struct crs_discovery_options {
     const cereus_config *config;
     const char *dir;                       /* local: the run directory */
     const cereus_discovery_engine *engine; /* of the game's own */
+    const char *engine_name;
     void *engine_user;
     struct crs_core *core; /* likewise: its functions want a ctx */
     const crs_discovery_events *events;

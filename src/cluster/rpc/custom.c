@@ -11,6 +11,7 @@
 #include "dispatch/core.h"
 
 enum { ADDRESS_AT = 1, LOOP_LEN = 2, U64_LEN = 8, HEAD_MIN = ADDRESS_AT + LOOP_LEN + 2 * U64_LEN + 1 };
+enum { HEAD_MAX = HEAD_MIN + UINT8_MAX };
 
 typedef struct custom_rpc {
     crs_rpc base;
@@ -24,13 +25,15 @@ struct cereus_rpc_link {
     void *part;
     uint64_t life;
     crs_strmap ways; /* server id -> way */
-    crs_list apart;  /* calls that are out on no way: theirs was closed */
+    crs_list parted; /* ways to servers that have left, the oldest first, until their calls have ended */
     crs_bytes out, scratch;
 };
 
 /** To a server that is called. */
 typedef struct way {
-    crs_list calls; /* that are out */
+    crs_list calls;  /* that are out */
+    crs_list parted; /* when the server has left */
+    char id[];
 } way;
 
 static cereus_rpc_link *custom_of(crs_rpc_link *link)
@@ -90,9 +93,11 @@ static cereus_status send_one_way(crs_rpc_link *link, const char *server_id, crs
 static way *way_to(cereus_rpc_link *l, const char *server_id)
 {
     way *w = crs_strmap_get(&l->ways, cereus_slice_str(server_id));
-    if (w || !(w = crs_zalloc(sizeof *w)))
+    if (w || !(w = crs_zalloc(sizeof *w + strlen(server_id) + 1)))
         return w;
+    strcpy(w->id, server_id);
     crs_list_init(&w->calls);
+    crs_list_init(&w->parted);
     if (crs_strmap_put(&l->ways, cereus_slice_str(server_id), w, NULL)) {
         crs_free(w);
         return NULL;
@@ -213,22 +218,62 @@ void cereus_rpc_link_receive(cereus_rpc_link *l, cereus_slice message)
                     CRS_UINT("bytes", message.len));
 }
 
+const cereus_server *cereus_rpc_link_server(cereus_rpc_link *l, const char *server_id)
+{
+    crs_loop_assert_current(l->base.loop);
+    return l->base.events->find(l->base.user, server_id);
+}
+
+static void fail_calls(way *w)
+{
+    while (!crs_list_empty(&w->calls))
+        crs_rpc_fail(CRS_CONTAINER(w->calls.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, "the server has gone");
+}
+
 void cereus_rpc_link_broken(cereus_rpc_link *l, const char *server_id)
 {
     crs_loop_assert_current(l->base.loop);
     way *w = crs_strmap_get(&l->ways, cereus_slice_str(server_id));
-    while (w && !crs_list_empty(&w->calls))
-        crs_rpc_fail(CRS_CONTAINER(w->calls.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, "the server has gone");
+    if (w)
+        fail_calls(w);
+}
+
+static void free_parted(way *w)
+{
+    crs_list_remove(&w->parted);
+    crs_free(w);
+}
+
+void cereus_rpc_link_ended(cereus_rpc_link *l, const char *server_id)
+{
+    crs_loop_assert_current(l->base.loop);
+    for (crs_list *at = l->parted.next; at != &l->parted; at = at->next) {
+        way *w = CRS_CONTAINER(at, way, parted);
+        if (strcmp(w->id, server_id) != 0)
+            continue;
+        fail_calls(w);
+        free_parted(w);
+        return;
+    }
 }
 
 /* ---- the table ---- */
 
+/** As for discoveries. */
+static cereus_status tell_failure(const crs_rpc *rpc, cereus_status st, const cereus_error *why, cereus_error *err)
+{
+    return crs_fail(err, st, "rpc engine \"%s\": %s", rpc->opt.engine_name,
+                    why->msg[0] ? why->msg : cereus_status_text(st));
+}
+
 static cereus_status custom_init(crs_rpc *rpc, cereus_error *err)
 {
     custom_rpc *r = (custom_rpc *)rpc;
-    cereus_status st = rpc->opt.engine->open(rpc->opt.self, rpc->opt.engine_user, &r->state, err);
+    cereus_error why = {0};
+    CRS_ASSERT(rpc->opt.request_max + HEAD_MAX <= CEREUS_RPC_MESSAGE_MAX);
+    cereus_status st = rpc->opt.engine->open(rpc->opt.self, rpc->opt.engine_user, &r->state, &why);
     r->opened = !st;
-    return st;
+    return st ? tell_failure(rpc, st, &why, err) : CEREUS_OK;
 }
 
 static void custom_fini(crs_rpc *rpc)
@@ -249,12 +294,15 @@ static cereus_status custom_open(crs_rpc_link *link, cereus_error *err)
     cereus_rpc_link *l = custom_of(link);
     custom_rpc *r = rpc_of(l);
     crs_strmap_init(&l->ways);
-    crs_list_init(&l->apart);
+    crs_list_init(&l->parted);
     l->life = crs_loop_random(link->loop, UINT64_MAX);
     crs_bytes_init(&l->out, 2 * link->rpc->opt.request_max);
     crs_bytes_init(&l->scratch, 2 * link->rpc->opt.request_max);
     crs_transport *transport = link->rpc->opt.core->loops[link->loop->index]->transport;
-    CEREUS_TRY(link->rpc->opt.engine->start(r->state, crs_public_loop(transport), l, &l->part, err));
+    cereus_error why = {0};
+    cereus_status st = engine_of(l)->start(r->state, crs_public_loop(transport), l, &l->part, &why);
+    if (st)
+        return tell_failure(link->rpc, st, &why, err);
     r->links[link->loop->index] = l;
     return CEREUS_OK;
 }
@@ -262,7 +310,9 @@ static cereus_status custom_open(crs_rpc_link *link, cereus_error *err)
 static cereus_status custom_serve(crs_rpc_link *link, cereus_error *err)
 {
     cereus_rpc_link *l = custom_of(link);
-    return engine_of(l)->serve ? engine_of(l)->serve(l->part, err) : CEREUS_OK;
+    cereus_error why = {0};
+    cereus_status st = engine_of(l)->serve ? engine_of(l)->serve(l->part, &why) : CEREUS_OK;
+    return st ? tell_failure(link->rpc, st, &why, err) : CEREUS_OK;
 }
 
 static void custom_close(crs_rpc_link *link)
@@ -274,6 +324,8 @@ static void custom_close(crs_rpc_link *link)
     cereus_slice id;
     for (void *w; crs_strmap_next(&l->ways, &at, &id, &w);)
         crs_free(w);
+    while (!crs_list_empty(&l->parted))
+        free_parted(CRS_CONTAINER(l->parted.next, way, parted));
     crs_strmap_fini(&l->ways);
     crs_bytes_fini(&l->out);
     crs_bytes_fini(&l->scratch);
@@ -300,11 +352,16 @@ static void custom_server_gone(crs_rpc_link *link, const char *server_id)
 {
     cereus_rpc_link *l = custom_of(link);
     way *w = crs_strmap_get(&l->ways, cereus_slice_str(server_id));
-    for (crs_list *call; w && (call = crs_list_pop(&w->calls));) /* their answers may still come */
-        crs_list_push(&l->apart, call);
-    if (w)
+    if (w) {
         crs_strmap_del(&l->ways, cereus_slice_str(server_id));
-    crs_free(w);
+        crs_list_push(&l->parted, &w->parted); /* answers to what is out may still come */
+    }
+    while (!crs_list_empty(&l->parted)) { /* calls end without a word to their way; the oldest end first, mostly */
+        w = CRS_CONTAINER(l->parted.next, way, parted);
+        if (!crs_list_empty(&w->calls))
+            break;
+        free_parted(w);
+    }
     if (engine_of(l)->gone)
         engine_of(l)->gone(l->part, server_id);
 }

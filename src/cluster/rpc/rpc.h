@@ -24,6 +24,7 @@ typedef struct crs_rpc_options {
     const char *dir;    /* local: where the sockets are */
     const cereus_config *config;
     const cereus_rpc_engine *engine; /* of the game's own */
+    const char *engine_name;
     void *engine_user;
     const struct crs_core *core; /* likewise: loops, as such engines see them */
 } crs_rpc_options;
@@ -37,6 +38,8 @@ typedef struct crs_rpc_events {
     void (*on_kick)(void *user, cereus_slice uid);
     /** Another frontend of our type has bound @p uid. */
     void (*on_bound)(void *user, const crs_bind_msg *bind);
+    /** The server with @p id in this loop's list; NULL: none. */
+    const cereus_server *(*find)(void *user, const char *id);
 } crs_rpc_events;
 
 /** A request that is out. The caller's memory until done(), which is called exactly once, and not within crs_rpc_call(). */
