@@ -93,6 +93,8 @@ typedef enum crs_name_kind {
     CRS_NAME_LATER, /* nothing reads it yet */
 } crs_name_kind;
 
+/** Are there keys that begin with @p key and a dot? It may be a key, too. */
+bool crs_config_is_prefix(const char *key);
 /** What @p key is. @p ret_setting (may be NULL) is set for SETTING and ALIAS. */
 crs_name_kind crs_config_find(const char *key, crs_config_key *ret_setting);
 /** Does @p key start with our own words, pitaya or cereus? */

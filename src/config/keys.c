@@ -123,6 +123,16 @@ static crs_config_key key_called(const char *name)
     return (crs_config_key)key;
 }
 
+bool crs_config_is_prefix(const char *key)
+{
+    size_t len = strlen(key);
+    for (size_t i = 0; i < CEREUS_COUNT(known_names); i++) {
+        if (strncmp(known_names[i].name, key, len) == 0 && known_names[i].name[len] == '.')
+            return true;
+    }
+    return false;
+}
+
 crs_name_kind crs_config_find(const char *key, crs_config_key *ret_setting)
 {
     for (size_t i = 0; i < CEREUS_COUNT(known_names); i++) {

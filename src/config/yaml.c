@@ -100,7 +100,7 @@ static cereus_status walk_map(walk *w, const yaml_node_t *node, size_t depth, ce
 {
     char key[CRS_CONFIG_KEY_MAX + 1];
     crs_name_kind kind = crs_config_lower(w->path, key) ? crs_config_find(key, NULL) : CRS_NAME_UNKNOWN;
-    if (kind == CRS_NAME_SETTING || kind == CRS_NAME_ALIAS)
+    if ((kind == CRS_NAME_SETTING || kind == CRS_NAME_ALIAS) && !crs_config_is_prefix(key)) /* as cereus.cluster is */
         return fail_at(w, node, CEREUS_E_INVALID, "takes one value, not a map", err);
     for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++)
         CEREUS_TRY(crs_load_go_on(w->load, walk_pair(w, p, depth, err)));

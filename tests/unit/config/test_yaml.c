@@ -58,6 +58,18 @@ static void yaml_resolves_aliases(void **state)
     cereus_config_free(cfg);
 }
 
+static void yaml_may_nest_below_what_is_a_key_too(void **state)
+{
+    static const char *const files[] = {"cereus: {cluster: {rpc: nats}}", "cereus:\n  cluster:\n    rpc: nats\n"};
+    for (size_t i = 0; i < CEREUS_COUNT(files); i++) {
+        cereus_config *cfg = cereus_config_new();
+        assert_int_equal(load_yaml(cfg, files[i], NULL), CEREUS_OK);
+        assert_string_equal(crs_config_text(cfg, CRS_KEY_CLUSTER_RPC), "nats");
+        assert_string_equal(crs_config_text(cfg, CRS_KEY_CLUSTER), "auto");
+        cereus_config_free(cfg);
+    }
+}
+
 static void yaml_warns_of_unknown_keys_of_ours(void **state)
 {
     cereus_config *cfg = cereus_config_new();
@@ -183,7 +195,8 @@ static void yaml_with_any_byte_changed_or_cut_off_loads_or_says_why(void **state
 
 TEST_MAIN(cmocka_unit_test(yaml_means_the_same_nested_dotted_mixed_and_as_json),
           cmocka_unit_test(yaml_that_is_empty_or_null_sets_nothing), cmocka_unit_test(yaml_resolves_aliases),
-          cmocka_unit_test(yaml_warns_of_unknown_keys_of_ours), cmocka_unit_test(yaml_errors_name_file_line_and_column),
+          cmocka_unit_test(yaml_may_nest_below_what_is_a_key_too), cmocka_unit_test(yaml_warns_of_unknown_keys_of_ours),
+          cmocka_unit_test(yaml_errors_name_file_line_and_column),
           cmocka_unit_test(yaml_bounds_depth_keys_values_and_size),
           cmocka_unit_test(yaml_file_that_cannot_be_read_is_named),
           cmocka_unit_test(yaml_with_any_byte_changed_or_cut_off_loads_or_says_why))
