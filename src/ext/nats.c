@@ -776,6 +776,8 @@ cereus_status crs_nats_echo(crs_nats *n, uint64_t id)
 
 static bool wants_tls(const crs_nats_options *opt)
 {
+    if (opt->ca_file || opt->cert_file)
+        return true;
     for (size_t i = 0; i < opt->url_count; i++) {
         if (strncmp(opt->urls[i], "tls://", 6) == 0)
             return true;
@@ -820,6 +822,12 @@ static natsStatus make_options(crs_nats *n)
         st = LIB->natsOptions_SetLameDuckModeCB(o, on_lame, n);
     if (st == NATS_OK && wants_tls(opt))
         st = LIB->natsOptions_SetSecure(o, true);
+    if (st == NATS_OK && opt->ca_file)
+        st = LIB->natsOptions_LoadCATrustedCertificates(o, opt->ca_file);
+    if (st == NATS_OK && opt->cert_file)
+        st = LIB->natsOptions_LoadCertificatesChain(o, opt->cert_file, opt->key_file);
+    if (st == NATS_OK && wants_tls(opt) && opt->server_name)
+        st = LIB->natsOptions_SetExpectedHostname(o, opt->server_name);
     return st;
 }
 

@@ -27,6 +27,9 @@ typedef struct crs_nats_options {
     const char *const *urls; /* copied */
     size_t url_count;
     const char *name; /* what NATS shows of us; copied */
+    /* TLS, if any is set or a URL is tls://; read and copied */
+    const char *ca_file, *cert_file, *key_file; /* PEM; NULL: the system's, none, none */
+    const char *server_name;                    /* that NATS's certificate must have; NULL: any */
     uint64_t connect_timeout_ms;
     uint64_t tries; /* of the first connect, more than the first one */
     uint64_t reconnect_wait_ms, jitter_ms, jitter_tls_ms;

@@ -1,6 +1,7 @@
 /* tests/cluster/server.c: a server of a cluster, for the tests of this folder to kill, to freeze, to cut off and to restart.
  *
- *     server TYPE ID DIRECTORY [KEY=VALUE...]      a TYPE that begins with "front" makes it a frontend, on a free TCP port
+ *     server TYPE ID DIRECTORY [KEY=VALUE|FILE...]      a TYPE that begins with "front" makes it a frontend, on a free TCP
+ *     port; FILE holds settings
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -108,6 +109,10 @@ static cereus_status start(cereus_app *app, char **argv, bool frontend, cereus_e
     CEREUS_TRY(cereus_config_set(cereus_app_config(app), "cereus.id", argv[2], err));
     for (char **arg = argv + 4; *arg; arg++) {
         char *value = strchr(*arg, '=');
+        if (!value) {
+            CEREUS_TRY(cereus_config_load_file(cereus_app_config(app), *arg, err));
+            continue;
+        }
         *value++ = '\0';
         CEREUS_TRY(cereus_config_set(cereus_app_config(app), *arg, value, err));
     }

@@ -24,9 +24,10 @@ def free_port():
 
 
 class Etcd:
-    """etcd with an empty store. address: HOST:PORT."""
+    """etcd with an empty store. address: HOST:PORT. tls: files of a CA, a certificate and its key; then clients need one, too."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        self.tls = tls
         self.dir = tempfile.mkdtemp(prefix='cereus-etcd-')
         self.proc = None
         try:
@@ -40,16 +41,21 @@ class Etcd:
             client, peer = free_port(), free_port()
             self.address = '127.0.0.1:%d' % client
             urls = ['http://127.0.0.1:%d' % p for p in (client, peer)]
+            health, extra = urls[0], []
+            if self.tls:
+                urls[0], health = 'https://' + self.address, 'http://127.0.0.1:%d' % free_port()
+                extra = ['--trusted-ca-file', self.tls[0], '--cert-file', self.tls[1], '--key-file', self.tls[2],
+                         '--client-cert-auth', '--listen-metrics-urls', health]
             with open(os.path.join(self.dir, 'log'), 'ab') as log:
                 self.proc = subprocess.Popen(
                     ['etcd', '--name', 'test', '--data-dir', os.path.join(self.dir, 'data'), '--unsafe-no-fsync',
                      '--listen-client-urls', urls[0], '--advertise-client-urls', urls[0], '--listen-peer-urls', urls[1],
-                     '--initial-advertise-peer-urls', urls[1], '--initial-cluster', 'test=' + urls[1]],
+                     '--initial-advertise-peer-urls', urls[1], '--initial-cluster', 'test=' + urls[1], *extra],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             deadline = time.monotonic() + START_S
             while self.proc.poll() is None and time.monotonic() < deadline:
                 try:
-                    with urllib.request.urlopen('http://%s/health' % self.address, timeout=5) as answer:
+                    with urllib.request.urlopen(health + '/health', timeout=5) as answer:
                         if b'true' in answer.read():
                             return
                 except OSError:

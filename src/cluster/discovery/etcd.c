@@ -14,7 +14,7 @@
 
 #include "base/strmap.h"
 #include "cluster/discovery/discovery_impl.h"
-#include "config/config.h"
+#include "cluster/tls_files.h"
 #include "ext/etcd.h"
 
 enum {
@@ -55,6 +55,7 @@ typedef struct etcd_discovery {
     int64_t resync_floor; /* etcd must answer from here or later */
     int64_t failures;     /* to register, in a row */
     uint64_t registrations;
+    bool speaks_tls, logs_in;
     bool taking_snapshot, registering, registered, healthy, asking_health, leaving, closed;
     crs_fiber *starter; /* parked in start(); NULL: it has ended */
     bool start_done;
@@ -734,10 +735,10 @@ static const char *text_or_null(const cereus_config *cfg, crs_config_key key)
 static cereus_status open_client(etcd_discovery *e, cereus_error *err)
 {
     const cereus_config *cfg = e->base.opt.config;
-    crs_tls_client_options tls = {.ca_file = text_or_null(cfg, CRS_KEY_ETCD_TLS_CA),
-                                  .cert_file = text_or_null(cfg, CRS_KEY_ETCD_TLS_CERT),
-                                  .key_file = text_or_null(cfg, CRS_KEY_ETCD_TLS_KEY)};
-    crs_etcd_options opt = {.tls = tls.ca_file || tls.cert_file || tls.key_file ? &tls : NULL,
+    crs_tls_client_options tls;
+    bool files;
+    CEREUS_TRY(crs_tls_files(cfg, CRS_KEY_ETCD_TLS_CA, CRS_KEY_ETCD_TLS_CERT, CRS_KEY_ETCD_TLS_KEY, &tls, &files, err));
+    crs_etcd_options opt = {.tls = files ? &tls : NULL,
                             .dial_timeout_ms = setting_ms(e, CRS_KEY_ETCD_DIAL_TIMEOUT),
                             .on_state = on_state,
                             .state_user = e};
@@ -747,16 +748,19 @@ static cereus_status open_client(etcd_discovery *e, cereus_error *err)
         opt.user = user;
         opt.password = pass;
     }
-    return crs_etcd_open(e->base.loop, &opt, &e->etcd, err);
+    e->speaks_tls = files || strncmp(opt.endpoints[0], "https://", 8) == 0;
+    e->logs_in = opt.user != NULL;
+    cereus_error inner;
+    cereus_status st = crs_etcd_open(e->base.loop, &opt, &e->etcd, &inner);
+    return st ? crs_fail(err, st, "pitaya.cluster.sd.etcd.endpoints: %s", inner.msg) : CEREUS_OK;
 }
 
 static cereus_status etcd_start(crs_discovery *d, crs_fiber *fiber, cereus_error *err)
 {
     etcd_discovery *e = etcd_of(d);
-    cereus_error inner;
-    cereus_status st = open_client(e, &inner);
+    cereus_status st = open_client(e, err);
     if (st)
-        return crs_fail(err, st, "pitaya.cluster.sd.etcd.endpoints: %s", inner.msg);
+        return st;
     e->starter = fiber;
     begin_snapshot(e);
     while (!e->start_done && !st)
@@ -766,7 +770,9 @@ static cereus_status etcd_start(crs_discovery *d, crs_fiber *fiber, cereus_error
         return crs_fail(err, st, "discovery: %s", cereus_status_text(st));
     if (e->start_err.status) {
         e->leaving = true; /* nothing is tried any more */
-        return crs_fail(err, e->start_err.status, "pitaya.cluster.sd.etcd.endpoints: %s", e->start_err.msg);
+        return crs_fail(err, e->start_err.status, "pitaya.cluster.sd.etcd.endpoints%s%s: %s",
+                        e->logs_in ? ", .user, .pass" : "", e->speaks_tls ? ", cereus.cluster.sd.etcd.tls.ca" : "",
+                        e->start_err.msg);
     }
     start_timer(e, &e->health_timer, HEALTH_INTERVAL_MS);
     return CEREUS_OK;

@@ -16,6 +16,7 @@
 #include "base/strmap.h"
 #include "base/utf8.h"
 #include "cluster/rpc/rpc_impl.h"
+#include "cluster/tls_files.h"
 #include "config/config.h"
 #include "ext/nats.h"
 
@@ -31,6 +32,9 @@ typedef struct nats_rpc {
     char *urls_text; /* cut at its commas */
     const char *urls[URLS_MAX];
     size_t url_count;
+    crs_tls_client_options tls; /* the files alone */
+    bool speaks_tls;
+    char host[256]; /* of all URLs, if they have one and it is a name; else empty */
     atomic_uint links, up;
 } nats_rpc;
 
@@ -165,6 +169,46 @@ static cereus_status add_urls(nats_rpc *r, crs_config_key key, char **at, cereus
     return CEREUS_OK;
 }
 
+/** The host of a URL, which may be scheme://user:password@host:port. */
+static cereus_slice host_of(const char *url)
+{
+    const char *scheme_end = strstr(url, "://"), *begin = scheme_end ? scheme_end + 3 : url, *at = strrchr(begin, '@');
+    begin = at ? at + 1 : begin;
+    return cereus_slice_of(begin, strcspn(begin, *begin == '[' ? "]/" : ":/"));
+}
+
+/** The library checks one name for all servers, and takes an address for a name. */
+static void find_host(nats_rpc *r)
+{
+    cereus_slice host = host_of(r->urls[0]);
+    bool name = false;
+    for (size_t i = 0; i < r->url_count; i++) {
+        r->speaks_tls = r->speaks_tls || strncmp(r->urls[i], "tls://", 6) == 0;
+        if (!crs_slice_eq(host_of(r->urls[i]), host))
+            return;
+    }
+    for (size_t i = 0; i < host.len; i++)
+        name = name || ((host.data[i] < '0' || host.data[i] > '9') && host.data[i] != '.');
+    if (name && host.data[0] != '[' && host.len < sizeof r->host)
+        memcpy(r->host, host.data, host.len);
+}
+
+static cereus_status find_tls(nats_rpc *r, cereus_error *err)
+{
+    const cereus_config *cfg = r->base.opt.config;
+    const char *name = crs_config_text(cfg, CRS_KEY_NATS_TLS_NAME);
+    bool files;
+    CEREUS_TRY(
+        crs_tls_files(cfg, CRS_KEY_NATS_TLS_CA, CRS_KEY_NATS_TLS_CERT, CRS_KEY_NATS_TLS_KEY, &r->tls, &files, err));
+    find_host(r);
+    r->speaks_tls = r->speaks_tls || files;
+    r->tls.server_name = *name ? name : *r->host ? r->host : NULL;
+    if (r->speaks_tls && !r->tls.server_name)
+        crs_log_warn(r->base.opt.log, "the name in the certificate of NATS is not checked: set "
+                                      "cereus.cluster.rpc.nats.tls.name");
+    return CEREUS_OK;
+}
+
 static cereus_status nats_init(crs_rpc *rpc, cereus_error *err)
 {
     nats_rpc *r = (nats_rpc *)rpc;
@@ -182,8 +226,8 @@ static cereus_status nats_init(crs_rpc *rpc, cereus_error *err)
         return crs_fail(err, CEREUS_E_NOMEM, "rpc: out of memory");
     CEREUS_TRY(add_urls(r, url_key(cfg), &at, err));
     if (is_set(cfg, CRS_KEY_NATS_CONNECT) && is_set(cfg, CRS_KEY_NATS_SERVER_CONNECT))
-        return add_urls(r, CRS_KEY_NATS_SERVER_CONNECT, &at, err); /* two ways into one NATS */
-    return CEREUS_OK;
+        CEREUS_TRY(add_urls(r, CRS_KEY_NATS_SERVER_CONNECT, &at, err)); /* two ways into one NATS */
+    return find_tls(r, err);
 }
 
 static void nats_fini(crs_rpc *rpc)
@@ -381,6 +425,10 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
         .urls = r->urls,
         .url_count = r->url_count,
         .name = link->rpc->opt.self->id,
+        .ca_file = r->tls.ca_file,
+        .cert_file = r->tls.cert_file,
+        .key_file = r->tls.key_file,
+        .server_name = r->tls.server_name,
         .connect_timeout_ms = pick_ms(cfg, CRS_KEY_NATS_CONNECT_TIMEOUT, CRS_KEY_NATS_SERVER_CONNECT_TIMEOUT),
         .tries = pick_int(cfg, CRS_KEY_NATS_RETRIES, CRS_KEY_NATS_SERVER_RETRIES),
         .reconnect_wait_ms = pick_ms(cfg, CRS_KEY_NATS_RECONNECT_WAIT, CRS_KEY_NATS_SERVER_RECONNECT_WAIT),
@@ -395,6 +443,10 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
         .user = l,
     };
     cereus_status st = crs_nats_connect(link->loop, &opt, &l->nats, err);
+    if (st && r->speaks_tls)
+        return crs_fail_in(err, st,
+                           "%s: NATS cannot be reached by TLS (cereus.cluster.rpc.nats.tls.ca says whom to trust)",
+                           crs_config_info_of(url_key(cfg))->name);
     if (st)
         return crs_fail_in(err, st, "%s: NATS cannot be reached", crs_config_info_of(url_key(cfg))->name);
     size_t waiting_max = (size_t)crs_config_int(cfg, CRS_KEY_NATS_BUFFER_PUSH);
