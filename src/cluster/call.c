@@ -126,7 +126,8 @@ static cereus_status choose(call *c, cereus_slice route)
         return refuse(c, CEREUS_E_INVALID, "PIT-000", "route field can not be empty");
     if (parts != 2 && parts != 3)
         return refuse(c, CEREUS_E_INVALID, "PIT-000", "invalid route");
-    if (parts == 2 && !server_id)
+    bool ours = server_id && type_len == 3 && memcmp(route.data, "sys", 3) == 0; /* Pitaya's servers write these so */
+    if (parts == 2 && !ours)
         return refuse(
             c, CEREUS_E_INVALID, "PIT-000",
             "no server type chosen for sending RPC, send a full route in the format server.service.component");
@@ -157,10 +158,8 @@ static cereus_status send_call(call *c)
         return refuse(c, CEREUS_E_TIMEOUT, "PIT-408", "rpc client: request timeout");
     if (c->ctx->metadata.len && left_ms != UINT64_MAX && left_ms > CRS_GRACE_MS)
         left_ms -= CRS_GRACE_MS; /* which is not ours to give away */
-    if (!c->timeout_ms && left_ms != UINT64_MAX)
-        c->timeout_ms = left_ms; /* F-52: what is left, not the whole of it again */
     l->out.len = l->meta.len = 0;
-    cereus_status st = crs_meta_of_call(c->ctx, l, &c->timeout_ms, &l->meta);
+    cereus_status st = crs_meta_of_call(c->ctx, l, left_ms, &c->timeout_ms, &l->meta);
     const cereus_server *self = crs_server_view(l->cluster->self);
     crs_request req = {
         .type = CRS_RPC_USER,

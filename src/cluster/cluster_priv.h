@@ -57,9 +57,10 @@ void crs_cluster_settle(crs_cluster_loop *l, crs_fiber *fiber);
 /** Append the context of a client's message that is forwarded. */
 CEREUS_MUST_USE cereus_status crs_meta_of_message(crs_cluster_loop *l, cereus_slice route, uint64_t timeout_ms,
                                                   crs_bytes *out);
-/** Append the context of a call made from @p ctx. *timeout_ms, 0 if the caller named none, becomes what is sent. */
-CEREUS_MUST_USE cereus_status crs_meta_of_call(cereus_ctx *ctx, crs_cluster_loop *l, uint64_t *timeout_ms,
-                                               crs_bytes *out);
+/** Append the context of a call made from @p ctx. *timeout_ms, 0 if the caller named none, becomes what is sent: what the
+ * context asks for, of the @p left_ms that there are. */
+CEREUS_MUST_USE cereus_status crs_meta_of_call(cereus_ctx *ctx, crs_cluster_loop *l, uint64_t left_ms,
+                                               uint64_t *timeout_ms, crs_bytes *out);
 /** Look at what came. @return NULL: fine, *ret_timeout_ms is the caller's patience, UINT64_MAX if it does not say; else what
  * is wrong, for an error PIT-500 */
 const char *crs_meta_check(cereus_slice meta, uint64_t *ret_timeout_ms);

@@ -58,12 +58,18 @@ cereus_status crs_meta_of_message(crs_cluster_loop *l, cereus_slice route, uint6
                             id);
 }
 
-/** As every server of Pitaya does with what comes: the route is that of this call, and a call has an id. */
+/** As every server of Pitaya does with what comes: the route is that of this call, and a call has an id. A client's message
+ * that its frontend handles itself has the time, too. */
 static bool note_arrival(cereus_ctx *ctx, json_t *object)
 {
     char id[23];
-    json_t *route = json_stringn((const char *)ctx->sent_route.data, ctx->sent_route.len);
+    bool sent = ctx->metadata.len;
+    json_t *route =
+        sent ? json_stringn((const char *)ctx->sent_route.data, ctx->sent_route.len) : json_string(ctx->route);
     if (json_object_set_new(object, "req-route", route))
+        return false;
+    json_t *now = sent ? NULL : json_integer((json_int_t)crs_loop_unix_now_ns(ctx->dispatch->loop));
+    if (!sent && json_object_set_new(object, "req-start-time", now))
         return false;
     if (json_string_length(json_object_get(object, "request.id")) > 0)
         return true;
@@ -82,7 +88,8 @@ static json_t *propagated(cereus_ctx *ctx)
         json_decref(object);
         object = json_object();
     }
-    if (object && ctx->metadata.len && !note_arrival(ctx, object)) {
+    bool arrived = ctx->metadata.len || (ctx->session && ctx->dispatch->core->cluster);
+    if (object && arrived && !note_arrival(ctx, object)) {
         json_decref(object);
         return NULL;
     }
@@ -114,30 +121,27 @@ static uint64_t patience(const char *text, uint64_t fallback_ms)
     return text && crs_parse_duration_ms(text, &ms) == NULL && ms > 0 ? (uint64_t)ms : fallback_ms;
 }
 
-cereus_status crs_meta_of_call(cereus_ctx *ctx, crs_cluster_loop *l, uint64_t *timeout_ms, crs_bytes *out)
+cereus_status crs_meta_of_call(cereus_ctx *ctx, crs_cluster_loop *l, uint64_t left_ms, uint64_t *timeout_ms,
+                               crs_bytes *out)
 {
     char text[CRS_VALUE_TEXT_CAP];
     json_t *object = propagated(ctx);
     if (!object)
         return CEREUS_E_NOMEM;
-    if (*timeout_ms == 0)
-        *timeout_ms =
-            patience(json_string_value(json_object_get(object, "reqTimeout")), l->cluster->opt.request_timeout_ms);
+    json_t *asked = json_incref(json_object_get(object, "reqTimeout"));
+    if (*timeout_ms == 0) /* F-52: what is left at most, not the whole of it again */
+        *timeout_ms = CRS_MIN(left_ms, patience(json_string_value(asked), l->cluster->opt.request_timeout_ms));
     const cereus_server *self = crs_server_view(l->cluster->self);
     json_object_set_new(object, "peer.id", json_string(self->id));
     json_object_set_new(object, "peer.service", json_string(self->type));
-    if (patience(json_string_value(json_object_get(object, "reqTimeout")), 0) !=
-        *timeout_ms) /* else it stays as it is */
+    if (patience(json_string_value(asked), 0) != *timeout_ms) /* else it stays as it is */
         json_object_set_new(object, "reqTimeout", json_string(crs_format_go_duration_ms((int64_t)*timeout_ms, text)));
-    if (ctx->session && !ctx->metadata.len) { /* a client's message that this frontend handles itself */
-        char id[23];
-        make_request_id(l, id);
-        json_object_set_new(object, "req-route", json_string(ctx->route));
-        json_object_set_new(object, "req-start-time", json_integer((json_int_t)crs_loop_unix_now_ns(l->d->loop)));
-        if (!json_object_get(object, "request.id"))
-            json_object_set_new(object, "request.id", json_string(id));
-    }
-    return crs_json_text(object, out);
+    cereus_status st = crs_json_text(object, out);
+    if (asked) /* a limit of this call is not one for the next */
+        json_object_set_new(object, "reqTimeout", asked);
+    else
+        json_object_del(object, "reqTimeout");
+    return st;
 }
 
 /** The value of @p key among the members of the object @p meta. False: there is none, or it is no object at all. */

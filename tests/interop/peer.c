@@ -216,8 +216,8 @@ static cereus_status push_front_if_away(cereus_ctx *ctx)
 static cereus_status do_setdata(cereus_ctx *ctx, const json_t *in, json_t **out)
 {
     json_t *data = json_object_get(in, "data");
-    cereus_status st =
-        cereus_session_set_data(ctx, cereus_ctx_session(ctx), data ? json_deep_copy(data) : json_object());
+    data = json_is_object(data) ? json_deep_copy(data) : json_object(); /* null is none */
+    cereus_status st = cereus_session_set_data(ctx, cereus_ctx_session(ctx), data);
     if (!st)
         st = push_front_if_away(ctx);
     return answer(ctx, st, NULL, out);

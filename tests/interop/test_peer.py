@@ -435,6 +435,19 @@ class Json(PeerTest):
         self.assertEqual(self.ask('room.room.ctxseen')['info']['peer.id'], 'fe-1')
         to = self.ask('connector.callrpc', {'route': 'room.room.say', 'server': 'be-1', 'n': 1})
         self.assertEqual(to['info']['n'], 2)
+        own = self.ask('connector.ctxseen')['info']  # a message that the frontend handles itself
+        self.assertEqual(sorted(own), ['req-route', 'req-start-time', 'request.id'])
+
+    def test_a_limit_in_the_context_is_kept_in_a_handler(self):
+        """Also on the way of a message that has a longer one."""
+        slow = {'route': 'connector.connector.sleep', 'server': 'fe-1', 'n': 60000, 'ctx': {'reqTimeout': '100ms'}}
+        self.assertEqual(self.ask('room.room.failrpc', slow), {
+            'code': 'PIT-408', 'msg': 'rpc client: request timeout', 'metadata': {
+                'peer.id': 'fe-1', 'route': 'connector.connector.sleep', 'server': 'be-1', 'timeout': '100ms'}})
+
+    def test_a_server_by_its_id_wants_a_full_route_too(self):
+        answer = self.ask('connector.callrpc', {'route': 'room.say', 'server': 'be-1'})
+        self.assertEqual((answer['ok'], answer['err'][:27]), (False, 'no server type chosen for s'))
 
 
 class Protobuf(PeerTest):
