@@ -57,7 +57,7 @@ static void take_response(call *c, cereus_slice bytes)
 {
     crs_response res;
     if (crs_response_decode(bytes, &res) != CEREUS_OK) {
-        CRS_COUNT(&c->l->d->loop->counters, rpc_garbage);
+        crs_rpc_garbage(c->l->d->loop, "an answer");
         c->status = CEREUS_E_MALFORMED;
         c->code = "PIT-500";
         c->msg = "the answer of the server makes no sense";

@@ -105,7 +105,7 @@ static void answered(crs_rpc_call *rpc, cereus_status st, cereus_slice bytes, co
     }
     crs_response res;
     if (crs_response_decode(bytes, &res) != CEREUS_OK) {
-        CRS_COUNT(&f->l->d->loop->counters, rpc_garbage);
+        crs_rpc_garbage(f->l->d->loop, "an answer");
         finish_error(f, "PIT-500", "the answer of the server makes no sense");
         return;
     }

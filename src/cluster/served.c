@@ -308,7 +308,7 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
     if (bytes.len)
         memcpy(s->bytes, bytes.data, bytes.len);
     if (crs_request_decode(cereus_slice_of(s->bytes, bytes.len), &req) != CEREUS_OK || !req.has_msg) {
-        CRS_COUNT(&loop->counters, rpc_garbage); /* dropped, as by Pitaya: whom should one answer? */
+        crs_rpc_garbage(loop, "a request"); /* as by Pitaya: whom should one answer? */
         crs_free(s);
         return;
     }

@@ -3,11 +3,14 @@ with an error that has a code, within the request timeout; who does not need the
 without a bound. CEREUS_ENGINES says what the servers meet through: local, or etcd for etcd and NATS.
 """
 import os
+import random
 import signal
+import socket
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import cereus_engines as engines  # noqa: E402
 import cereus_wire as wire  # noqa: E402
 from cereus_behaviour import BUSY_S, main  # noqa: E402
 from cereus_cluster import NOBODY, RETRYABLE, SANITIZED, ClusterTest, freeze  # noqa: E402
@@ -84,6 +87,92 @@ class FaultsTest(ClusterTest):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
         player.finish()
+
+    def test_a_backend_never_answers(self):
+        front, room = self.serve('front', 'front-1'), self.serve('room', 'room-1')
+        run = os.path.join(self.dir, 'run')
+        if self.kind == 'local':
+            parts = [engines.MuteInDirectory(run, 'mute-1'), engines.InDirectory(run, 'mute', 'mute-1')]
+        else:
+            parts = [engines.MuteOnNats(self.engines.nats, 'mute', 'mute-1'),
+                     engines.InEtcd(self.engines.etcd, self.prefix, 'mute', 'mute-1')]
+        for part in parts:
+            self.addCleanup(part.stop)
+        self.await_members(front, 'room', 1)
+        self.await_members(front, 'mute', 1)
+        patient, others = self.play(front, 'mute.x.echo', 20, bytes(100000)), self.play(front, 'room.x.echo', 2)
+        self.wait_until(lambda: all(p.answered_during_one_of(patient) >= 30 for p in others), 'others are served meanwhile')
+        self.wait_for_all(patient, 2)
+        self.finish_all(patient + others)
+        self.assert_answered(others, [])
+        self.assert_answered(patient, ['PIT-408'])
+        self.assertEqual(set().union(*(p.outcomes() for p in patient)), {'PIT-408'})
+        if not SANITIZED:
+            self.assertLess(front.memory_kib(), 128 * 1024)
+
+    def throw_garbage(self, junk):
+        if self.kind == 'local':
+            run = os.path.join(self.dir, 'run')
+            for id_ in ('room-1', 'front-1'):
+                for data in junk:
+                    with socket.socket(socket.AF_UNIX) as sock:
+                        sock.connect(os.path.join(run, id_ + '.sock'))
+                        try:
+                            sock.sendall(data)
+                        except OSError:
+                            pass  # it has heard enough already
+            for i, data in enumerate(junk):
+                with open(os.path.join(run, 'junk-%d.json' % i), 'wb') as f:
+                    f.write(data)
+            return
+        subjects = ('pitaya/servers/room/room-1', 'pitaya/servers/front/front-1', 'pitaya/front/bindings',
+                    'pitaya/front/user/ada/push', 'pitaya/front/user/ada/kick')
+        engines.publish(self.engines.nats, [(s, data) for s in subjects for data in junk])
+        for i, data in enumerate(junk):
+            for key in ('servers/room/junk-%d' % i, 'servers/%d' % i, 'servers/a/b/c/%d' % i, 'servers//'):
+                engines.put_in_etcd(self.engines.etcd, self.prefix + key, data)
+
+    def test_garbage_is_counted_logged_and_ignored(self):
+        front, room = (self.serve(t, t + '-1', 'cereus.log.level=warn') for t in ('front', 'room'))
+        self.await_members(front, 'room', 1)
+        ada = self.listen(front, b'ada')
+        players, teller = self.play(front, 'room.x.echo', 3, b'%d'.__mod__), self.play(front, 'room.x.say', body=b'ada %d'.__mod__)[0]
+        self.wait_for_all([*players, teller], 20)
+        chance = random.Random(7)
+        junk = [b'\xff' * 64, b'{', b'\x0a\xff\xff\xff\xff\x7f', *(chance.randbytes(chance.randrange(1, 300)) for _ in range(30))]
+        self.throw_garbage(junk)
+        self.await_counter(front, 'rpc_garbage', 1)
+        if self.kind == 'etcd':
+            self.await_counter(front, 'discovery_entries_refused', len(junk))
+        self.wait_for_all([*players, teller], 50)
+        self.assertGreater(self.counter(front, 'rpc_garbage', 'room'), 0)
+        self.await_members(front, 'room', 1)
+        self.finish_all([*players, teller])
+        self.assert_answered([*players, teller], [])
+        ada.wait_for(a[3][4:] for a in teller.answers)
+        for server in (front, room):
+            self.assertRegex(self.log_of(server), 'sent garbage|makes no sense')
+
+    def test_two_servers_with_one_id(self):
+        front, room = self.serve('front', 'front-1'), self.serve('room', 'room-1', 'cereus.log.level=warn')
+        self.await_members(front, 'room', 1)
+        players = self.play(front, 'room.x.echo', 4, b'%d'.__mod__)
+        self.wait_for_all(players, 20)
+        if self.kind == 'local':
+            with self.assertRaises(wire.Refused) as refused:
+                self.serve('room', 'room-1')
+            self.assertIn('room-1', str(refused.exception))
+        else:  # nobody can know who of them is right: both hear each request, and the first answer counts
+            self.servers['first'] = self.servers.pop('room-1')
+            second = self.serve('room', 'room-1')
+            self.wait_until(lambda: 'another server has registered with our id' in self.log_of(room), 'it is said')
+            self.wait_for_all(players, 50)
+            self.assertIsNone(second.stop())  # and the first is listed again
+            self.wait_for_all(players, 20, 'ok')
+            self.await_members(front, 'room', 1)
+        self.wait_for_all(players, 50, 'ok')
+        self.finish_all(players)
+        self.assert_answered(players, RETRYABLE if self.kind == 'etcd' else [])
 
     def test_a_frontend_is_killed(self):
         fronts = [self.serve('front', 'front-%d' % i) for i in range(2)]

@@ -247,11 +247,11 @@ class ClusterTest(unittest.TestCase):
                 time.sleep(0.002)
             conn.close()
 
-    def counter(self, server, name):
-        """A counter of a frontend."""
+    def counter(self, server, name, type_='front'):
+        """A counter of a frontend, or of the one server of another type that it knows."""
         conn = server.connect()
         conn.handshake(timeout=BUSY_S)
-        m = conn.call('front.x.counter', name.encode(), 1, BUSY_S)
+        m = conn.call(type_ + '.x.counter', name.encode(), 1, BUSY_S)
         conn.close()
         return int(m.body)
 
@@ -267,6 +267,10 @@ class ClusterTest(unittest.TestCase):
         while self.counter(front, 'forwarded') != len(players) + sum(len(p.answers) for p in players):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.005)
+
+    def log_of(self, server):
+        """What it has written, while it goes on writing."""
+        return os.pread(server.stderr.fileno(), 1 << 20, 0).decode(errors='replace')
 
     def assert_answered(self, players, allowed):
         for p in players:

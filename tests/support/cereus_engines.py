@@ -158,11 +158,12 @@ class InDirectory:
 
     def __init__(self, directory, type_, id_):
         self.path = os.path.join(directory, id_ + '.json')
-        self.file = open(self.path, 'w+b')
+        self.file = open(self.path + '.new', 'w+b')  # what has its name and no lock is dead to others
         lock = struct.pack('hhqqi4x', fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock
         fcntl.fcntl(self.file, fcntl.F_OFD_SETLK, lock)
         self.file.write(server_value(type_, id_))
         self.file.flush()
+        os.rename(self.file.name, self.path)
 
     def stop(self):
         os.unlink(self.path)
@@ -182,6 +183,10 @@ def keys_in_etcd(address, prefix):
     end = begin[:-1] + bytes([begin[-1] + 1])
     question = {'key': base64.b64encode(begin).decode(), 'range_end': base64.b64encode(end).decode(), 'keys_only': True}
     return [base64.b64decode(kv['key']).decode() for kv in ask_etcd(address, 'kv/range', question).get('kvs', [])]
+
+
+def put_in_etcd(address, key, value):
+    ask_etcd(address, 'kv/put', {'key': base64.b64encode(key.encode()).decode(), 'value': base64.b64encode(value).decode()})
 
 
 class InEtcd:
@@ -211,6 +216,22 @@ class MuteInDirectory:
     def stop(self):
         self.sock.close()
         os.unlink(self.path)
+
+
+def publish(nats, messages):
+    """Publish (subject, bytes) as somebody who is no server; NATS has them all when this returns."""
+    host, port = nats.split('://', 1)[1].rsplit(':', 1)
+    with socket.create_connection((host, int(port)), 20) as sock:
+        sock.sendall(b'CONNECT {"verbose":false}\r\n')
+        for subject, data in messages:
+            sock.sendall(b'PUB %s %d\r\n%s\r\n' % (subject.encode(), len(data), data))
+        sock.sendall(b'PING\r\n')
+        heard = b''
+        while b'PONG' not in heard:
+            more = sock.recv(4096)
+            if not more:
+                raise RuntimeError('NATS closed the connection: %r' % heard)
+            heard += more
 
 
 class MuteOnNats:

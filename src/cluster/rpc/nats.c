@@ -322,11 +322,6 @@ static void on_request(void *user, const crs_nats_message *m)
     l->base.events->on_request(l->base.user, &l->base, m->data, m->reply);
 }
 
-static void garbage(nats_link *l)
-{
-    CRS_COUNT(&l->base.loop->counters, rpc_garbage);
-}
-
 static void on_bind(void *user, const crs_nats_message *m)
 {
     nats_link *l = user;
@@ -334,7 +329,7 @@ static void on_bind(void *user, const crs_nats_message *m)
     if (crs_bind_decode(m->data, &bind) == CEREUS_OK)
         l->base.events->on_bound(l->base.user, &bind);
     else
-        garbage(l);
+        crs_rpc_garbage(l->base.loop, "a bind");
 }
 
 /** The uid inside counts, not the subject. */
@@ -345,7 +340,7 @@ static void on_push(void *user, const crs_nats_message *m)
     if (crs_push_decode(m->data, &push) == CEREUS_OK)
         l->base.events->on_push(l->base.user, push.route, push.data, &push.uid, 1);
     else
-        garbage(l);
+        crs_rpc_garbage(l->base.loop, "a push");
 }
 
 static void on_kick(void *user, const crs_nats_message *m)
@@ -355,7 +350,7 @@ static void on_kick(void *user, const crs_nats_message *m)
     if (crs_kick_decode(m->data, &uid) == CEREUS_OK)
         l->base.events->on_kick(l->base.user, uid);
     else
-        garbage(l);
+        crs_rpc_garbage(l->base.loop, "a kick");
 }
 
 static void send_waiting_replies(nats_link *l)

@@ -179,13 +179,21 @@ crs_rpc_call *crs_rpc_find(const crs_rpc_link *link, uint64_t id)
     return call && call->id == id && !call->status ? call : NULL;
 }
 
+void crs_rpc_garbage(crs_loop *loop, const char *what)
+{
+    static crs_log_limiter limiter;
+    CRS_COUNT(&loop->counters, rpc_garbage);
+    crs_log_limited(loop->log, CEREUS_LOG_WARN, &limiter, "another server sent what makes no sense; it is dropped",
+                    CRS_STR("what", what));
+}
+
 static void take_push(crs_rpc_link *link, cereus_slice in)
 {
     crs_push_msg push;
     if (crs_push_decode(in, &push) == CEREUS_OK)
         link->events->on_push(link->user, push.route, push.data, &push.uid, 1);
     else
-        CRS_COUNT(&link->loop->counters, rpc_garbage);
+        crs_rpc_garbage(link->loop, "a push");
 }
 
 void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)

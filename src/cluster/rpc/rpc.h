@@ -105,6 +105,9 @@ void crs_rpc_server_gone(crs_rpc_link *link, const char *server_id);
  * where the engine cannot tell. */
 bool crs_rpc_has_callers(const crs_rpc_link *link);
 
+/** Something came that cannot be decoded: count it, and say so now and then. @p what is a constant. */
+void crs_rpc_garbage(crs_loop *loop, const char *what);
+
 typedef struct crs_rpc_ops crs_rpc_ops;
 /** The engine of ours called @p name; NULL: none. */
 const crs_rpc_ops *crs_rpc_engine(const char *name);
