@@ -738,8 +738,10 @@ static cereus_status publish(crs_nats *n, const char *subject, const char *reply
         return CEREUS_E_UNAVAILABLE;
     if (data.len > INT32_MAX)
         return CEREUS_E_TOO_LONG;
-    if (n->blocked && (size_t)LIB->natsConnection_Buffered(n->conn) + data.len > OUT_MAX)
+    if (n->blocked && (size_t)LIB->natsConnection_Buffered(n->conn) + data.len > OUT_MAX) {
+        CRS_COUNT(&n->loop->counters, nats_outbox_full);
         return CEREUS_E_FULL;
+    }
     return status_of(reply ? LIB->natsConnection_PublishRequest(n->conn, subject, reply, data.data, (int)data.len)
                            : LIB->natsConnection_Publish(n->conn, subject, data.data, (int)data.len));
 }

@@ -87,9 +87,26 @@ static cereus_status large(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     return CEREUS_OK;
 }
 
+/** Push to somebody elsewhere until there is no room for it; how often that went. */
+static cereus_status drown(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    enum { LEN = 1000000 };
+    static const uint8_t bytes[LEN];
+    const char *uids[] = {"bob"};
+    cereus_value value = cereus_raw(cereus_slice_of(bytes, LEN));
+    int sent = 0;
+    while (cereus_push_to_users(ctx, "onTell", value, uids, 1, "tavern", NULL, NULL) == CEREUS_OK && sent < 100) {
+        sent++;
+        CEREUS_TRY(cereus_yield(ctx)); /* what a turn made goes out at its end */
+    }
+    *out = cereus_slice_str(cereus_ctx_printf(ctx, "%d", sent));
+    return CEREUS_OK;
+}
+
 static const cereus_method room[] = {
-    CEREUS_RAW_REQUEST("echo", echo), CEREUS_RAW_REQUEST("slow", slow),   CEREUS_RAW_REQUEST("bind", bind_it),
-    CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("flood", flood), CEREUS_RAW_REQUEST("large", large),
+    CEREUS_RAW_REQUEST("drown", drown),  CEREUS_RAW_REQUEST("echo", echo), CEREUS_RAW_REQUEST("slow", slow),
+    CEREUS_RAW_REQUEST("bind", bind_it), CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("flood", flood),
+    CEREUS_RAW_REQUEST("large", large),
 };
 
 static cereus_test_app *make_server(const char *type, const char *id, bool frontend)
@@ -454,6 +471,20 @@ static void what_has_not_left_when_nats_dies_fails_at_once(void **state)
     cereus_test_end(back);
 }
 
+static void for_nats_that_reads_nothing_only_so_much_waits(void **state)
+{
+    cereus_test_app *front = start_server("connector", "gate-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    test_nats_signal(&nats, SIGSTOP);
+    int sent = atoi(cereus_test_call(c, "connector.room.drown", ""));
+    assert_in_range(sent, 60, 99); /* 64 MiB, and what the kernel takes */
+    assert_int_equal(counter(front, "nats_outbox_full"), 1);
+    test_nats_signal(&nats, SIGCONT);
+    while (atoi(cereus_test_call(c, "connector.room.drown", "")) < 100) {
+    } /* until it has taken what waited */
+    cereus_test_end(front);
+}
+
 static void a_lame_duck_is_left_for_its_successor(void **state)
 {
     char config[80];
@@ -524,6 +555,7 @@ int main(int argc, char **argv)
                                        TEST(servers_stop_although_nats_is_away),
                                        TEST(nats_that_hangs_holds_nothing_but_its_messages),
                                        TEST(what_has_not_left_when_nats_dies_fails_at_once),
+                                       TEST(for_nats_that_reads_nothing_only_so_much_waits),
                                        TEST(a_lame_duck_is_left_for_its_successor),
                                        TEST(many_sessions_keep_their_order)};
     if (argc > 1)
