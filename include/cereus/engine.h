@@ -47,8 +47,8 @@ typedef struct cereus_discovery_engine {
 
 /**
  * These are all the servers there are now. We are always among them, named here or not. A server that cannot be one (no type,
- * or a name that is empty, longer than 255 bytes or has a slash, a blank or a control character) is left out and counted
- * (discovery_entries_refused).
+ * or a name that is empty, longer than 255 bytes or has a slash, a blank or a control character; metadata that are no JSON object
+ * of strings; texts that are not UTF-8 or have 64 KiB) is left out and counted (discovery_entries_refused).
  * @param servers  copied; NULL texts are empty ones, and metadata "{}"
  * @return CEREUS_OK; CEREUS_E_NOMEM: the old list stays
  * Thread: any, from open() until close() returns.

@@ -278,9 +278,11 @@ cereus_status crs_cluster_new(const crs_cluster_options *opt, crs_cluster **ret_
     c->opt.dir = c->dir = crs_strdup(opt->dir); /* the engines look at it as long as they live */
     if (!c->dir || !(c->peer_json = make_peer_json(&c->opt.self)) || !(c->servers = crs_servers_new(&c->self, 1)))
         goto fail;
-    if ((st = make_engines(c, err)))
-        goto fail;
     crs_free(text);
+    if ((st = make_engines(c, err))) { /* which has said why */
+        crs_cluster_free(c);
+        return st;
+    }
     *ret_cluster = c;
     return CEREUS_OK;
 fail:

@@ -1,8 +1,12 @@
 /* cluster/discovery/custom.c: a discovery of the game's own. It may tell from any thread; the first loop hears it. */
+#include <jansson.h>
 #include <pthread.h>
 
+#include "base/utf8.h"
 #include "cluster/discovery/discovery_impl.h"
 #include "dispatch/context.h"
+
+enum { TEXT_MAX = 64 << 10 }; /* bytes of each text of a server, with its NUL */
 
 /** A list that was told and not heard yet. */
 typedef struct list {
@@ -61,7 +65,26 @@ static void news(crs_loop *loop, crs_mail *mail)
     hear(d);
 }
 
-/** NULL with CEREUS_E_MALFORMED: no server. */
+/** As crs_server_text() wants them, which could not tell what is wrong from memory that is out. */
+static bool is_text(const char *text)
+{
+    size_t len = strnlen(text, TEXT_MAX);
+    return len < TEXT_MAX && crs_utf8_valid(cereus_slice_of(text, len));
+}
+
+static bool is_metadata(const char *text)
+{
+    if (!is_text(text))
+        return false;
+    json_t *metadata = json_loads(text, 0, NULL), *value;
+    const char *key;
+    bool good = json_is_object(metadata);
+    json_object_foreach(metadata, key, value) good = good && json_is_string(value);
+    json_decref(metadata);
+    return good;
+}
+
+/** CEREUS_E_MALFORMED: no server. */
 static cereus_status read_server(const cereus_server *given, crs_server **ret_server)
 {
     cereus_server s = *given;
@@ -70,6 +93,8 @@ static cereus_status read_server(const cereus_server *given, crs_server **ret_se
         *texts[i] = *texts[i] ? *texts[i] : "";
     if (!s.metadata)
         s.metadata = "{}";
+    if (!is_text(s.id) || !is_text(s.type) || !is_text(s.hostname) || !is_metadata(s.metadata))
+        return CEREUS_E_MALFORMED;
     char *text = crs_server_text(&s);
     if (!text)
         return CEREUS_E_NOMEM;
@@ -150,7 +175,7 @@ static cereus_status custom_claim(crs_discovery *base, cereus_error *err)
     pthread_mutex_init(&d->mu, NULL);
     cereus_status st = read_server(base->opt.self, &d->self);
     if (st)
-        return crs_fail(err, st, "discovery: out of memory");
+        return crs_fail(err, st, "discovery \"%s\": %s", base->opt.engine_name, cereus_status_text(st));
     cereus_error why = {0};
     st = base->opt.engine->open(d, base->opt.self, base->opt.engine_user, &d->state, &why);
     d->opened = !st;
