@@ -5,8 +5,9 @@
  *
  *     engine room --id room-1
  *     engine front --id gate-1 --listen tcp://127.0.0.1:3260
- *     cereus repl 127.0.0.1:3260       request room.table.join ada
- *                                      request room.table.roll
+ *     cereus repl      connect 127.0.0.1:3260
+ *                      request room.table.join ada
+ *                      request room.table.roll
  *
  * All servers of one file are one cluster: `--set hostfile.path=/shared/hosts`, on several machines also
  * `--set tcp.listen=10.0.0.1:0`. Look into the file while you start, stop and kill them.
