@@ -17,7 +17,8 @@ extern "C" {
 CEREUS_API cereus_status cereus_app_register_remote(cereus_app *app, const char *name, const cereus_method *methods,
                                                     size_t method_count, const cereus_service_options *options,
                                                     cereus_error *err);
-/** Pipelines around remotes, as cereus_app_before() and cereus_app_after() are around handlers. Thread: setup. */
+/** Pipelines around remotes, the built-in ones too, as cereus_app_before() and cereus_app_after() are around handlers. What a
+ * before-function refuses has the code PIT-500 for the caller, whatever it says. Thread: setup. */
 CEREUS_API cereus_status cereus_app_before_remote(cereus_app *app, cereus_before_fn *fn, void *user);
 CEREUS_API cereus_status cereus_app_after_remote(cereus_app *app, cereus_after_fn *fn, void *user);
 

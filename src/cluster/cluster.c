@@ -131,12 +131,43 @@ bool crs_cluster_capable(crs_cluster_loop *l, const char *server_id)
     return crs_strmap_get(&l->capable, cereus_slice_str(server_id));
 }
 
+static void note_capable(crs_cluster_loop *l, const char *server_id)
+{
+    if (crs_cluster_capable(l, server_id) || l->capable.count >= CAPABLE_MAX)
+        return;
+    cereus_status st = crs_strmap_put(&l->capable, cereus_slice_str(server_id), l, NULL);
+    CRS_UNUSED(st); /* then it is slower with us */
+}
+
+typedef struct capable_mail {
+    crs_mail mail;
+    crs_cluster_loop *to;
+    char server_id[];
+} capable_mail;
+
+static void others_learn(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    capable_mail *m = CRS_CONTAINER(mail, capable_mail, mail);
+    note_capable(m->to, m->server_id);
+    crs_free(m);
+}
+
 void crs_cluster_learn(crs_cluster_loop *l, const char *server_id, uint64_t extension)
 {
     if (!(extension & CRS_PEER_IS_CEREUS) || crs_cluster_capable(l, server_id) || l->capable.count >= CAPABLE_MAX)
         return;
-    cereus_status st = crs_strmap_put(&l->capable, cereus_slice_str(server_id), l, NULL);
-    CRS_UNUSED(st); /* then it is slower with us */
+    note_capable(l, server_id);
+    for (uint32_t i = 0; i < l->cluster->loop_count; i++) {
+        crs_cluster_loop *other = &l->cluster->loops[i];
+        size_t len = strlen(server_id) + 1;
+        capable_mail *m = other == l ? NULL : crs_malloc(sizeof *m + len);
+        if (!m)
+            continue;
+        *m = (capable_mail){.mail = {.run = others_learn}, .to = other};
+        memcpy(m->server_id, server_id, len);
+        crs_loop_post_reserved(other->d->loop, &m->mail); /* once for each server */
+    }
 }
 
 typedef struct settling {

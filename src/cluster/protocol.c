@@ -484,23 +484,19 @@ cereus_status crs_push_encode(const crs_push_msg *push, crs_bytes *out)
     return st;
 }
 
-enum {
-    AHEAD_LEN = 2,
-    AHEAD_TAG = 15 << 3
-}; /* field 15, a number below 128: an answer has others before it, or another value */
+enum { MARK_LEN = 2, MARK_TAG = 15 << 3 }; /* field 15, a number below 128: in what it marks others are before it */
 
-cereus_status crs_push_ahead_encode(const crs_push_msg *push, crs_bytes *out)
+cereus_status crs_mark_encode(unsigned mark, crs_bytes *out)
 {
-    const uint8_t mark[AHEAD_LEN] = {AHEAD_TAG, CRS_PEER_AHEAD};
-    CEREUS_TRY(crs_bytes_append(out, mark, sizeof mark));
-    return crs_push_encode(push, out);
+    const uint8_t bytes[MARK_LEN] = {MARK_TAG, (uint8_t)mark};
+    return crs_bytes_append(out, bytes, sizeof bytes);
 }
 
-bool crs_push_is_ahead(cereus_slice response, cereus_slice *ret_push)
+bool crs_has_mark(cereus_slice in, unsigned mark, cereus_slice *ret_rest)
 {
-    if (response.len < AHEAD_LEN || response.data[0] != AHEAD_TAG || response.data[1] != CRS_PEER_AHEAD)
+    if (in.len < MARK_LEN || in.data[0] != MARK_TAG || in.data[1] != mark)
         return false;
-    *ret_push = cereus_slice_of(response.data + AHEAD_LEN, response.len - AHEAD_LEN);
+    *ret_rest = cereus_slice_of(in.data + MARK_LEN, in.len - MARK_LEN);
     return true;
 }
 

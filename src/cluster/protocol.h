@@ -17,6 +17,7 @@ enum {
     CRS_PEER_IN_ORDER = 2,  /* of a request: after those of the same session before it */
     CRS_PEER_HEARS = 4,     /* of a request: pushes to its session may come ahead of its answer, on the same way */
     CRS_PEER_AHEAD = 8,     /* of a response, as its first field: it is none, protos.Push follows */
+    CRS_PEER_MANY = 16,     /* of a request, likewise: a push to many users follows, as in rpc/peers.h */
 };
 
 enum { CRS_ERROR_PAIRS_MAX = 32 };
@@ -71,8 +72,8 @@ typedef struct crs_bind_msg {
  * the result is used; allocates nothing. Thread: any. */
 CEREUS_MUST_USE cereus_status crs_request_decode(cereus_slice in, crs_request *ret);
 CEREUS_MUST_USE cereus_status crs_response_decode(cereus_slice in, crs_response *ret);
-/** Is @p response a push that comes ahead of one? *ret_push is what crs_push_decode() takes. */
-bool crs_push_is_ahead(cereus_slice response, cereus_slice *ret_push);
+/** Does @p in begin with CRS_PEER_AHEAD or CRS_PEER_MANY, @p mark? *ret_rest is what follows. */
+bool crs_has_mark(cereus_slice in, unsigned mark, cereus_slice *ret_rest);
 CEREUS_MUST_USE cereus_status crs_push_decode(cereus_slice in, crs_push_msg *ret);
 CEREUS_MUST_USE cereus_status crs_bind_decode(cereus_slice in, crs_bind_msg *ret);
 /** protos.KickMsg: the user. */
@@ -85,7 +86,7 @@ CEREUS_MUST_USE cereus_status crs_session_decode(cereus_slice in, int64_t *ret_i
  * text is not UTF-8, so no peer would take it; what crs_bytes_append() returns. */
 CEREUS_MUST_USE cereus_status crs_request_encode(const crs_request *req, crs_bytes *out);
 CEREUS_MUST_USE cereus_status crs_response_encode(const crs_response *res, crs_bytes *out);
-CEREUS_MUST_USE cereus_status crs_push_ahead_encode(const crs_push_msg *push, crs_bytes *out);
+CEREUS_MUST_USE cereus_status crs_mark_encode(unsigned mark, crs_bytes *out);
 CEREUS_MUST_USE cereus_status crs_push_encode(const crs_push_msg *push, crs_bytes *out);
 CEREUS_MUST_USE cereus_status crs_bind_encode(const crs_bind_msg *bind, crs_bytes *out);
 CEREUS_MUST_USE cereus_status crs_kick_encode(cereus_slice uid, crs_bytes *out);

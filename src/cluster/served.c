@@ -441,5 +441,14 @@ static const cereus_server *find(void *user, const char *id)
     return s ? crs_server_view(s) : NULL;
 }
 
-const crs_rpc_events crs_cluster_events = {
-    .on_request = on_request, .on_push = on_push, .on_kick = on_kick, .on_bound = on_bound, .find = find};
+static bool is_cereus(void *user, const char *server_id)
+{
+    return crs_cluster_capable(user, server_id);
+}
+
+const crs_rpc_events crs_cluster_events = {.on_request = on_request,
+                                           .on_push = on_push,
+                                           .on_kick = on_kick,
+                                           .on_bound = on_bound,
+                                           .find = find,
+                                           .is_cereus = is_cereus};

@@ -185,6 +185,15 @@ static cereus_status prepare_result(cereus_ctx *ctx, const cereus_method *m, cer
     return CEREUS_OK;
 }
 
+/** What refuses a call of a server has no code of its own, as Pitaya has it. */
+static cereus_status hide_code(cereus_ctx *ctx, cereus_status st)
+{
+    cereus_slice msg = crs_ctx_error_view(ctx, st).msg;
+    crs_ctx_error(ctx, st, "PIT-500", "");
+    ctx->error_msg = msg;
+    return st;
+}
+
 cereus_status crs_run_handler(cereus_ctx *ctx, const crs_registry *r, const cereus_serializer *serializer,
                               const crs_method *method, cereus_slice body, cereus_value *out)
 {
@@ -193,8 +202,11 @@ cereus_status crs_run_handler(cereus_ctx *ctx, const crs_registry *r, const cere
     clear_value(out, CEREUS_NOTHING);
     CEREUS_TRY(decode_argument(ctx, serializer, m, body, &in));
     CEREUS_TRY(prepare_result(ctx, m, out));
-    for (const crs_hook *h = r->before; h; h = h->next)
-        CEREUS_TRY(h->fn.before(ctx, &in, h->user));
+    for (const crs_hook *h = r->before; h; h = h->next) {
+        cereus_status refused = h->fn.before(ctx, &in, h->user);
+        if (refused)
+            return r == &ctx->dispatch->core->remotes ? hide_code(ctx, refused) : refused;
+    }
     cereus_status st = call_function(ctx, m, &in, out);
     for (const crs_hook *h = r->after; h; h = h->next)
         st = h->fn.after(ctx, out, st, h->user);

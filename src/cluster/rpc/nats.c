@@ -4,6 +4,8 @@
  *     pitaya/servers/<type>/<id>       requests     pitaya/<type>/user/<uid>/push, /kick     while that user is bound here
  *     pitaya/<type>/bindings           binds of other frontends of the type
  *
+ * A push to many users whose frontends are all ours is one message to each of those, where requests go.
+ *
  * nats.c tells that nobody hears a request, but not which. Then all servers with calls out are asked, with an empty message that
  * servers ignore and an echo behind each: a refusal just before an echo is of that server, and ends the calls to it
  * that had been sent before the question: what was sent later is refused by itself, and may have found it.
@@ -15,7 +17,7 @@
 
 #include "base/strmap.h"
 #include "base/utf8.h"
-#include "cluster/rpc/rpc_impl.h"
+#include "cluster/rpc/peers.h"
 #include "cluster/tls_files.h"
 #include "config/config.h"
 #include "ext/nats.h"
@@ -25,6 +27,8 @@ enum {
     SUBJECT_MAX = 4096,
     PENDING_MIN = 1024, /* more than one read brings */
     URLS_MAX = 32,
+    MANY_MIN = 8,         /* users: fewer get a message each */
+    MANY_MAX = 512 << 10, /* bytes of a push to many in one message: NATS takes 1 MiB unless told otherwise */
 };
 
 typedef struct nats_rpc {
@@ -55,6 +59,8 @@ typedef struct nats_link {
     bool down;         /* on_state() has said so */
     crs_list settling; /* calls that wait for their echo */
     crs_bytes scratch;
+    crs_bytes many;        /* a list of users */
+    const char *many_type; /* of the frontends that it goes to, while it is sent */
 } nats_link;
 
 /** A server that is called. */
@@ -317,8 +323,14 @@ static void on_reply(void *user, uint64_t id, cereus_slice data)
 static void on_request(void *user, const crs_nats_message *m)
 {
     nats_link *l = user;
+    cereus_slice push;
     if (m->data.len == 0) /* somebody asks whether we hear */
         return;
+    if (crs_has_mark(m->data, CRS_PEER_MANY, &push)) {
+        if (!crs_peers_take(&l->base, CRS_PEER_PUSH, push))
+            CRS_COUNT(&l->base.loop->counters, rpc_garbage);
+        return;
+    }
     l->base.events->on_request(l->base.user, &l->base, m->data, m->reply);
 }
 
@@ -452,6 +464,7 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
     crs_list_init(&l->replies);
     crs_list_init(&l->settling);
     crs_bytes_init(&l->scratch, link->rpc->opt.request_max);
+    crs_bytes_init(&l->many, link->rpc->opt.request_max);
     atomic_fetch_add(&r->links, 1);
     atomic_fetch_add(&r->up, 1);
     return CEREUS_OK;
@@ -513,6 +526,7 @@ static void nats_close(crs_rpc_link *link)
         crs_free(CRS_CONTAINER(at, waiting_reply, link));
     }
     crs_bytes_fini(&l->scratch);
+    crs_bytes_fini(&l->many);
     atomic_fetch_sub(&r->links, 1);
     if (!l->down)
         atomic_fetch_sub(&r->up, 1);
@@ -629,16 +643,57 @@ static void trim(nats_link *l)
         crs_bytes_fini(&l->scratch);
 }
 
-/** One message for each user, as Pitaya's servers expect. */
+/** To a frontend of ours: all users in one message. */
+static cereus_status send_many(crs_rpc_link *link, const char *server_id, crs_peer_kind kind, const cereus_slice *parts,
+                               size_t part_count)
+{
+    CRS_UNUSED(kind);
+    nats_link *l = nats_of(link);
+    char subject[SUBJECT_MAX];
+    if (!good_name(cereus_slice_str(server_id)))
+        return CEREUS_E_UNAVAILABLE;
+    snprintf(subject, sizeof subject, "pitaya/servers/%s/%s", l->many_type, server_id);
+    l->scratch.len = 0;
+    CEREUS_TRY(crs_mark_encode(CRS_PEER_MANY, &l->scratch));
+    for (size_t i = 0; i < part_count; i++)
+        CEREUS_TRY(crs_bytes_append(&l->scratch, parts[i].data, parts[i].len));
+    return crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
+}
+
+/** Are there fewer frontends than users, all of them ours? Then a message to each of them is enough. */
+static bool takes_many(nats_link *l, const char *type, const crs_servers *servers, cereus_slice route,
+                       cereus_slice data, const cereus_slice *uids, size_t count)
+{
+    size_t server_count, first = crs_servers_of_type(servers, cereus_slice_str(type), &server_count);
+    size_t len = route.len + data.len;
+    if (count < MANY_MIN || count <= server_count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        len += uids[i].len + 2;
+    for (size_t i = first; i < first + server_count; i++) {
+        const cereus_server *s = crs_server_view(crs_servers_at(servers, i));
+        bool self = strcmp(s->id, l->base.rpc->opt.self->id) == 0;
+        if (s->frontend && !self && !l->base.events->is_cereus(l->base.user, s->id))
+            return false;
+    }
+    return len < MANY_MAX;
+}
+
+/** One message for each user, as Pitaya's servers expect, or one for each frontend of ours. */
 static cereus_status nats_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
                                cereus_slice data, const cereus_slice *uids, size_t count)
 {
-    CRS_UNUSED(servers);
     nats_link *l = nats_of(link);
     char subject[SUBJECT_MAX];
     cereus_status st = CEREUS_OK;
     if (!good_name(cereus_slice_str(type)))
         return CEREUS_E_INVALID;
+    if (takes_many(l, type, servers, route, data, uids, count)) {
+        l->many_type = type;
+        st = crs_peers_push(link, type, servers, route, data, uids, count, &l->many, send_many);
+        trim(l);
+        return st;
+    }
     for (size_t i = 0; !st && i < count; i++) {
         if (!good_name(uids[i]) || !user_subject(subject, type, uids[i], "push"))
             continue; /* nobody can be bound to it */

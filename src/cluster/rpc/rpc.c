@@ -199,7 +199,7 @@ static void take_push(crs_rpc_link *link, cereus_slice in)
 void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)
 {
     cereus_slice push;
-    if (crs_push_is_ahead(response, &push)) { /* also when nobody waits any more: the user may be there */
+    if (crs_has_mark(response, CRS_PEER_AHEAD, &push)) { /* also when nobody waits any more: the user may be there */
         take_push(link, push);
         return;
     }
@@ -298,7 +298,9 @@ cereus_status crs_rpc_push_ahead(crs_rpc_link *link, cereus_slice reply_to, cere
     crs_bytes bytes;
     crs_bytes_init(&bytes, link->rpc->opt.request_max);
     crs_push_msg push = {.route = route, .uid = uid, .data = data};
-    cereus_status st = crs_push_ahead_encode(&push, &bytes);
+    cereus_status st = crs_mark_encode(CRS_PEER_AHEAD, &bytes);
+    if (!st)
+        st = crs_push_encode(&push, &bytes);
     if (!st)
         st = link->rpc->ops->reply(link, reply_to, crs_bytes_slice(&bytes));
     crs_bytes_fini(&bytes);

@@ -40,6 +40,8 @@ typedef struct crs_rpc_events {
     void (*on_bound)(void *user, const crs_bind_msg *bind);
     /** The server with @p id in this loop's list; NULL: none. */
     const cereus_server *(*find)(void *user, const char *id);
+    /** Has that server said that it is one of ours? */
+    bool (*is_cereus)(void *user, const char *server_id);
 } crs_rpc_events;
 
 /** A request that is out. The caller's memory until done(), which is called exactly once, and not within crs_rpc_call(). */

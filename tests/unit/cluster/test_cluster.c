@@ -276,6 +276,73 @@ static void remotes_are_called_and_their_errors_come_back(void **state)
     cereus_test_end(back);
 }
 
+typedef struct outcome {
+    cereus_test_gate *told;
+    atomic_size_t ok;
+    char last[64], code[32];
+} outcome;
+
+static void on_answer(cereus_ctx *ctx, cereus_status st, cereus_slice reply, void *user)
+{
+    outcome *o = user;
+    if (st == CEREUS_OK)
+        atomic_fetch_add(&o->ok, 1);
+    else
+        snprintf(o->code, sizeof o->code, "%s", cereus_ctx_error_code(ctx));
+    snprintf(o->last, sizeof o->last, "%.*s", (int)reply.len, (const char *)reply.data);
+    cereus_test_gate_pass(o->told);
+}
+
+static cereus_status guard(cereus_ctx *ctx, cereus_value *in, void *user)
+{
+    bool refused = in->shape == CEREUS_RAW && in->raw.len && in->raw.data[0] == '4';
+    return refused ? cereus_fail(ctx, "GUARD-1", "no fours") : CEREUS_OK;
+}
+
+static cereus_status amend(cereus_ctx *ctx, cereus_value *out, cereus_status st, void *user)
+{
+    if (st == CEREUS_OK)
+        *out = cereus_text("amended");
+    return st;
+}
+
+static void remotes_have_pipelines_of_their_own(void **state)
+{
+    cereus_test_app *back = member("room", "room-1", false), *front = start_connector("gate-1");
+    cereus_app *app = cereus_test_get_app(back);
+    cereus_error err = {0};
+    assert_int_equal(cereus_app_register(app, "room", room, CEREUS_COUNT(room), NULL, &err), CEREUS_OK);
+    assert_int_equal(cereus_app_register_remote(app, "math", math, CEREUS_COUNT(math), NULL, &err), CEREUS_OK);
+    assert_int_equal(cereus_app_before_remote(app, guard, NULL), CEREUS_OK);
+    assert_int_equal(cereus_app_after_remote(app, amend, NULL), CEREUS_OK);
+    cereus_test_start(back);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    while (strcmp(cereus_test_call(c, "connector.gate.members", "room"), "1") != 0) {
+    }
+    const cereus_test_event *e = cereus_test_call_fails(c, "connector.gate.call", "room.math.plusone", "PIT-500");
+    assert_string_equal(e->msg, "no fours"); /* its own code is not told */
+    cereus_rpc_options to = {.server_id = "room-1"};
+    outcome o = {.told = cereus_test_gate_new(front)};
+    app = cereus_test_get_app(front);
+    assert_int_equal(cereus_app_rpc(app, NULL, "room.math.plusone", cereus_slice_of("1", 2), &to, on_answer, &o),
+                     CEREUS_OK);
+    cereus_test_gate_await(o.told, 1);
+    assert_string_equal(o.last, "amended");
+    assert_int_equal(cereus_app_rpc(app, NULL, "room.math.fails", cereus_slice_of("1", 2), &to, on_answer, &o),
+                     CEREUS_OK);
+    cereus_test_gate_await(o.told, 2);
+    assert_string_equal(o.code, "FAR-1");                                 /* an after-function's is */
+    assert_string_equal(cereus_test_call(c, "room.room.echo", "4"), "4"); /* handlers are not remotes */
+    /* to a server by its id, the route's type is of no matter; and patience is as short as one likes */
+    to.timeout_ms = 30000;
+    assert_int_equal(cereus_app_rpc(app, NULL, "castle.math.plusone", cereus_slice_of("1", 2), &to, on_answer, &o),
+                     CEREUS_OK);
+    cereus_test_gate_await(o.told, 3);
+    assert_string_equal(o.last, "amended");
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
 static void any_frontend_leads_to_the_documentation_of_any_type(void **state)
 {
     cereus_test_app *back = member("room", "room-1", false);
@@ -447,23 +514,6 @@ static void servers_may_come_and_go_while_others_look(void **state)
 
 /* ---- from outside ---- */
 
-typedef struct outcome {
-    cereus_test_gate *told;
-    atomic_size_t ok;
-    char last[64], code[32];
-} outcome;
-
-static void on_answer(cereus_ctx *ctx, cereus_status st, cereus_slice reply, void *user)
-{
-    outcome *o = user;
-    if (st == CEREUS_OK)
-        atomic_fetch_add(&o->ok, 1);
-    else
-        snprintf(o->code, sizeof o->code, "%s", cereus_ctx_error_code(ctx));
-    snprintf(o->last, sizeof o->last, "%.*s", (int)reply.len, (const char *)reply.data);
-    cereus_test_gate_pass(o->told);
-}
-
 static void *call_from_a_thread(void *user)
 {
     cereus_app *app = cereus_test_get_app(((void **)user)[0]);
@@ -633,6 +683,7 @@ int main(void)
     const struct CMUnitTest tests[] = {IN_DIR(messages_for_another_type_are_forwarded_and_answered),
                                        IN_DIR(a_backend_does_with_a_session_what_its_frontend_would),
                                        IN_DIR(remotes_are_called_and_their_errors_come_back),
+                                       IN_DIR(remotes_have_pipelines_of_their_own),
                                        IN_DIR(any_frontend_leads_to_the_documentation_of_any_type),
                                        IN_DIR(servers_ask_one_another_for_their_documentation),
                                        IN_DIR(a_bind_elsewhere_ends_the_older_session),

@@ -6,6 +6,7 @@
 #include "vectors.h"
 
 #include <cereus/remote.h>
+#include <fcntl.h>
 
 #include "cluster/protocol.h"
 
@@ -16,7 +17,7 @@ static test_nats nats;
 /* ---- a raw client of NATS ---- */
 
 typedef struct message {
-    char subject[300];
+    char subject[300], reply[300];
     uint8_t payload[PAYLOAD_MAX];
     size_t len;
 } message;
@@ -66,7 +67,7 @@ static void raw_subscribe(raw_client *r, const char *subject)
 
 static void raw_next(raw_client *r, message *ret)
 {
-    char line[700], reply[300];
+    char line[700];
     for (;;) {
         if (!fgets(line, sizeof line, r->in))
             fail_msg("the raw client heard nothing");
@@ -75,10 +76,25 @@ static void raw_next(raw_client *r, message *ret)
         if (strncmp(line, "PING", 4) == 0)
             fputs("PONG\r\n", r->out), fflush(r->out);
     }
-    if (sscanf(line, "MSG %299s %*s %299s %zu", ret->subject, reply, &ret->len) != 3)
+    if (sscanf(line, "MSG %299s %*s %299s %zu", ret->subject, ret->reply, &ret->len) != 3)
         assert_int_equal(sscanf(line, "MSG %299s %*s %zu", ret->subject, &ret->len), 2);
     assert_true(ret->len + 2 <= sizeof ret->payload);
     assert_int_equal(fread(ret->payload, 1, ret->len + 2, r->in), ret->len + 2);
+}
+
+/** All that NATS had for us before this is here when it returns. */
+static void raw_flush(raw_client *r)
+{
+    fputs("PING\r\n", r->out);
+    fflush(r->out);
+}
+
+/** Is the next line a message, and not the answer to raw_flush()? */
+static bool raw_has_more(raw_client *r)
+{
+    char line[700];
+    assert_non_null(fgets(line, sizeof line, r->in));
+    return strncmp(line, "PONG", 4) != 0;
 }
 
 /** The next one whose subject begins with @p prefix. */
@@ -457,8 +473,116 @@ static void pushes_and_kicks_travel_as_recorded(void **state)
     cereus_test_end(back);
 }
 
+/* ---- among our own, and not ---- */
+
+/** A server that is only a file with a lock, as local discovery has them. */
+static int join_by_file(const char *id, const char *text)
+{
+    char made[128], path[128];
+    snprintf(made, sizeof made, "%s/%s.new", test_dir, id);
+    snprintf(path, sizeof path, "%s/%s.json", test_dir, id);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(made, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(rename(made, path), 0);
+    return fd;
+}
+
+static void leave_by_file(const char *id, int fd)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s.json", test_dir, id);
+    unlink(path);
+    close(fd);
+}
+
+static cereus_status cast(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[] = {"alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"};
+    CEREUS_TRY(cereus_push_to_users(ctx, "onCast", cereus_raw(in), uids, CEREUS_COUNT(uids), "connector", NULL, NULL));
+    *out = in;
+    return CEREUS_OK;
+}
+
+static const cereus_method casts[] = {CEREUS_RAW_REQUEST("cast", cast)};
+
+static void many_users_are_one_message_to_each_frontend_of_ours(void **state)
+{
+    cereus_test_app *back = test_member("room", "be-1", false), *front = start_server("connector", "fe-1", true);
+    cereus_test_set(back, "cereus.cluster.rpc", "nats");
+    cereus_test_set(back, "cereus.log.level", "info");
+    cereus_test_set(back, "pitaya.cluster.rpc.client.nats.connect", nats.url);
+    assert_int_equal(cereus_app_register(cereus_test_get_app(back), "room", casts, 1, NULL, &(cereus_error){0}),
+                     CEREUS_OK);
+    cereus_test_start(back);
+    cereus_test_client *alice = cereus_test_connect(front, CEREUS_TEST_TCP),
+                       *carol = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call(alice, "connector.room.bind", "alice");
+    cereus_test_call(carol, "connector.room.bind", "carol");
+    raw_client *raw = raw_open();
+    message got;
+    raw_subscribe(raw, "pitaya/servers/connector/fe-1");
+    raw_subscribe(raw, "pitaya/connector/user/dave/push");
+    for (int i = 0; i < 3; i++) {
+        cereus_test_call(alice, "room.room.cast", "hello");
+        cereus_test_expect_push(alice, "onCast", "hello");
+        cereus_test_expect_push(carol, "onCast", "hello");
+        raw_next(raw, &got);
+        assert_string_equal(got.subject, "pitaya/servers/connector/fe-1");
+        assert_memory_equal(got.payload, "\x78\x10\x08\0\0\0\x05\0alice", 13);
+    }
+    /* one that may be a Go server: each user gets a message of their own, once */
+    int fd = join_by_file("go-1", "{\"id\":\"go-1\",\"type\":\"connector\",\"frontend\":true}");
+    cereus_test_expect_log(back, "server joined*id=go-1");
+    cereus_test_call(alice, "room.room.cast", "hi");
+    cereus_test_expect_push(alice, "onCast", "hi");
+    cereus_test_expect_push(carol, "onCast", "hi");
+    raw_next(raw, &got);
+    assert_string_equal(got.subject, "pitaya/connector/user/dave/push");
+    leave_by_file("go-1", fd);
+    raw_close(raw);
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void order_holds_towards_servers_that_are_not_ours_too(void **state)
+{
+    int fd = join_by_file("go-2", "{\"id\":\"go-2\",\"type\":\"castle\"}");
+    raw_client *raw = raw_open();
+    message got;
+    crs_request req;
+    raw_subscribe(raw, "pitaya/servers/castle/go-2");
+    cereus_test_app *front = start_server("connector", "fe-1", true);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    enum { COUNT = 20 };
+    uint64_t ids[COUNT];
+    char text[8];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(text, sizeof text, "%d", i);
+        ids[i] = cereus_test_request(c, "castle.gate.open", text);
+    }
+    cereus_test_settle(front);
+    for (int i = 0; i < COUNT;
+         i++) { /* it would run them as they come: so the next comes when the one before is answered */
+        snprintf(text, sizeof text, "%d", i);
+        raw_next(raw, &got);
+        assert_int_equal(crs_request_decode(cereus_slice_of(got.payload, got.len), &req), CEREUS_OK);
+        assert_true(crs_slice_eq(req.body, cereus_slice_str(text)));
+        raw_flush(raw); /* what had been sent by now would be here */
+        assert_false(raw_has_more(raw));
+        raw_publish(raw, got.reply, "", (const uint8_t *)"\x0a\x02ok", 4);
+        assert_string_equal(cereus_test_await(c, ids[i])->body, "ok");
+    }
+    leave_by_file("go-2", fd);
+    raw_close(raw);
+    cereus_test_end(front);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 TEST_MAIN(TEST(recorded_requests_are_answered_as_recorded), TEST(what_is_no_request_is_dropped),
           TEST(recorded_pushes_kicks_and_binds_reach_the_player), TEST(messages_of_players_travel_as_recorded),
-          TEST(pushes_and_kicks_travel_as_recorded))
+          TEST(pushes_and_kicks_travel_as_recorded), TEST(many_users_are_one_message_to_each_frontend_of_ours),
+          TEST(order_holds_towards_servers_that_are_not_ours_too))

@@ -160,8 +160,10 @@ static void a_push_may_come_where_an_answer_is_waited_for(void **state)
     crs_bytes out;
     cereus_slice inner;
     crs_bytes_init(&out, 100);
-    assert_int_equal(crs_push_ahead_encode(&push, &out), CEREUS_OK);
-    assert_true(crs_push_is_ahead(crs_bytes_slice(&out), &inner));
+    assert_int_equal(crs_mark_encode(CRS_PEER_AHEAD, &out), CEREUS_OK);
+    assert_int_equal(crs_push_encode(&push, &out), CEREUS_OK);
+    assert_false(crs_has_mark(crs_bytes_slice(&out), CRS_PEER_MANY, &inner));
+    assert_true(crs_has_mark(crs_bytes_slice(&out), CRS_PEER_AHEAD, &inner));
     assert_int_equal(crs_push_decode(inner, &back), CEREUS_OK);
     assert_true(crs_slice_eq(back.route, push.route) && crs_slice_eq(back.uid, push.uid) &&
                 crs_slice_eq(back.data, push.data));
@@ -172,7 +174,7 @@ static void a_push_may_come_where_an_answer_is_waited_for(void **state)
     for (size_t i = 0; i < CEREUS_COUNT(answers); i++) {
         out.len = 0;
         assert_int_equal(crs_response_encode(&answers[i], &out), CEREUS_OK);
-        assert_false(crs_push_is_ahead(crs_bytes_slice(&out), &inner));
+        assert_false(crs_has_mark(crs_bytes_slice(&out), CRS_PEER_AHEAD, &inner));
     }
     crs_bytes_fini(&out);
 }
