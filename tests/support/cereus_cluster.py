@@ -179,11 +179,13 @@ class ClusterTest(unittest.TestCase):
     def tearDown(self):
         self.finish_all(self.players + self.listeners)
         problems = []
-        for id_, server in self.servers.items():
-            if server.alive() and not getattr(server, 'killed', False):
-                problem = server.stop()
-                if problem:
-                    problems.append('%s: %s' % (id_, problem))
+        alive = {id_: s for id_, s in self.servers.items() if s.alive() and not getattr(s, 'killed', False)}
+        for server in alive.values():
+            server.proc.send_signal(signal.SIGTERM)
+        for id_, server in alive.items():
+            problem = server.wait()
+            if problem:
+                problems.append('%s: %s' % (id_, problem))
         self.assertEqual(problems, [])
 
     def places(self, etcd=None, nats=None):
