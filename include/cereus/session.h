@@ -3,7 +3,7 @@
  * a session later keep its id; a session that has ended answers CEREUS_E_GONE.
  *
  * What a session's own server sends it (pushes, replies, kicks, the close) leaves in the order in which it was made; so do the
- * pushes that a handler on a backend makes to the session of its message, and the answer behind them. Pushes by uid and to groups,
+ * pushes that a handler on a backend makes to the session of its message, a kick, and the answer behind them. Pushes by uid and to groups,
  * and what several servers, or handlers that overlap, send to one session, go ways of their own between servers, in any order.
  */
 #ifndef CEREUS_SESSION_H

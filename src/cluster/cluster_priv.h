@@ -76,10 +76,10 @@ void crs_cluster_push_here(crs_cluster_loop *l, cereus_slice route, cereus_slice
 void crs_cluster_bound_there(crs_cluster_loop *l, cereus_slice uid, uint64_t before_us);
 extern const crs_rpc_events crs_cluster_events;
 
-/** Push to the session of the message that is being served, if its frontend takes that; else false. *ret_st: as
- * crs_rpc_push_ahead(), or CEREUS_E_FULL. Thread: loop, of the handler. */
-bool crs_cluster_push_ahead(crs_dispatch *d, crs_remote_session *session, cereus_slice route, cereus_slice data,
-                            cereus_status *ret_st);
+/** Does the frontend of @p session take what is for it ahead of the answer? */
+bool crs_cluster_hears(const crs_remote_session *session);
+/** Send it. @return as crs_rpc_send_ahead(), or CEREUS_E_FULL. Thread: loop, of the handler. */
+CEREUS_MUST_USE cereus_status crs_cluster_send_ahead(crs_dispatch *d, crs_remote_session *session, cereus_slice bytes);
 
 /* -- stats.c -- */
 

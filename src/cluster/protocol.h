@@ -15,8 +15,9 @@ typedef enum crs_rpc_type { CRS_RPC_SYS = 0, CRS_RPC_USER = 1 } crs_rpc_type;
 enum {
     CRS_PEER_IS_CEREUS = 1, /* keeps lanes: what comes with CRS_PEER_IN_ORDER is run in order */
     CRS_PEER_IN_ORDER = 2,  /* of a request: after those of the same session before it */
-    CRS_PEER_HEARS = 4,     /* of a request: pushes to its session may come ahead of its answer, on the same way */
+    CRS_PEER_HEARS = 4,     /* of a request: what is for its session may come ahead of its answer, on the same way */
     CRS_PEER_AHEAD = 8,     /* of a response, as its first field: it is none, protos.Push follows */
+    CRS_PEER_KICKED = 32,   /* likewise: protos.KickMsg follows */
     CRS_PEER_MANY = 16,     /* of a request, likewise: a push to many users follows, as in rpc/peers.h */
 };
 
@@ -72,7 +73,7 @@ typedef struct crs_bind_msg {
  * the result is used; allocates nothing. Thread: any. */
 CEREUS_MUST_USE cereus_status crs_request_decode(cereus_slice in, crs_request *ret);
 CEREUS_MUST_USE cereus_status crs_response_decode(cereus_slice in, crs_response *ret);
-/** Does @p in begin with CRS_PEER_AHEAD or CRS_PEER_MANY, @p mark? *ret_rest is what follows. */
+/** Does @p in begin with @p mark, one that is a first field? *ret_rest is what follows. */
 bool crs_has_mark(cereus_slice in, unsigned mark, cereus_slice *ret_rest);
 CEREUS_MUST_USE cereus_status crs_push_decode(cereus_slice in, crs_push_msg *ret);
 CEREUS_MUST_USE cereus_status crs_bind_decode(cereus_slice in, crs_bind_msg *ret);

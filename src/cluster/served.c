@@ -356,57 +356,42 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
     }
 }
 
-/* ---- pushes to the session, ahead of the answer ---- */
+/* ---- what is for the session, ahead of the answer ---- */
 
 typedef struct ahead {
     crs_mail mail;
     served *s; /* its end comes by a later mail from the same loop */
-    cereus_slice route, data, uid;
+    size_t len;
     uint8_t bytes[];
 } ahead;
 
-static void push_from_here(crs_loop *loop, crs_mail *mail)
+static void send_from_here(crs_loop *loop, crs_mail *mail)
 {
     ahead *a = CRS_CONTAINER(mail, ahead, mail);
-    if (crs_rpc_push_ahead(a->s->l->link, a->s->reply_to, a->route, a->data, a->uid))
+    if (crs_rpc_send_ahead(a->s->l->link, a->s->reply_to, cereus_slice_of(a->bytes, a->len)))
         CRS_COUNT(&loop->counters, pushes_lost);
     crs_free(a);
 }
 
-static cereus_slice keep_bytes(uint8_t **at, cereus_slice bytes)
+bool crs_cluster_hears(const crs_remote_session *session)
 {
-    cereus_slice kept = cereus_slice_of(*at, bytes.len);
-    if (bytes.len)
-        memcpy(*at, bytes.data, bytes.len);
-    *at += bytes.len;
-    return kept;
+    return CRS_CONTAINER(session, const served, session)->hears;
 }
 
-bool crs_cluster_push_ahead(crs_dispatch *d, crs_remote_session *session, cereus_slice route, cereus_slice data,
-                            cereus_status *ret_st)
+cereus_status crs_cluster_send_ahead(crs_dispatch *d, crs_remote_session *session, cereus_slice bytes)
 {
     served *s = CRS_CONTAINER(session, served, session);
-    cereus_slice uid = cereus_slice_str(session->uid);
-    if (!s->hears)
-        return false;
-    if (d == s->l->d) {
-        *ret_st = crs_rpc_push_ahead(s->l->link, s->reply_to, route, data, uid);
-        return true;
-    }
-    ahead *a = crs_malloc(sizeof *a + route.len + data.len + uid.len);
-    *ret_st = CEREUS_E_NOMEM;
+    if (d == s->l->d)
+        return crs_rpc_send_ahead(s->l->link, s->reply_to, bytes);
+    ahead *a = crs_malloc(sizeof *a + bytes.len);
     if (!a)
-        return true;
-    uint8_t *at = a->bytes;
-    a->mail.run = push_from_here;
-    a->s = s;
-    a->route = keep_bytes(&at, route);
-    a->data = keep_bytes(&at, data);
-    a->uid = keep_bytes(&at, uid);
-    *ret_st = crs_loop_post(s->l->d->loop, &a->mail);
-    if (*ret_st)
+        return CEREUS_E_NOMEM;
+    *a = (ahead){.mail = {.run = send_from_here}, .s = s, .len = bytes.len};
+    memcpy(a->bytes, bytes.data, bytes.len);
+    cereus_status st = crs_loop_post(s->l->d->loop, &a->mail);
+    if (st)
         crs_free(a);
-    return true;
+    return st;
 }
 
 /* ---- pushes, kicks and binds of others ---- */

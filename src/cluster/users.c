@@ -112,11 +112,21 @@ static void user_gone(crs_dispatch *d, const char *uid)
 
 /* ---- a session of another server ---- */
 
+/** NULL: it has left, and the ctx has the error. */
+static const cereus_server *frontend_of(cereus_ctx *ctx, const crs_remote_session *s)
+{
+    const crs_server *frontend =
+        crs_servers_by_id(crs_cluster_here(ctx->dispatch)->servers, cereus_slice_str(s->frontend_id));
+    if (frontend)
+        return crs_server_view(frontend);
+    crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "can't find any server with the provided ID");
+    return NULL;
+}
+
 static cereus_status ask_frontend(cereus_ctx *ctx, const crs_remote_session *s, const char *route, cereus_slice in)
 {
-    crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
-    if (!s->frontend_id[0] || !crs_servers_by_id(l->servers, cereus_slice_str(s->frontend_id)))
-        return crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "can't find any server with the provided ID");
+    if (!frontend_of(ctx, s))
+        return CEREUS_E_NOT_FOUND;
     return cereus_rpc_raw(ctx, route, in, NULL, &(cereus_rpc_options){.server_id = s->frontend_id});
 }
 
@@ -147,16 +157,39 @@ static cereus_status not_bound(cereus_ctx *ctx)
     return crs_ctx_error(ctx, CEREUS_E_NOT_BOUND, "PIT-000", "you have to bind an UID to the session to do that");
 }
 
+/** Behind the pushes that were made before, where the frontend is ours. */
 static cereus_status kick(cereus_ctx *ctx, crs_remote_session *s)
 {
     if (!s->uid[0])
         return not_bound(ctx);
+    if (!frontend_of(ctx, s))
+        return CEREUS_E_NOT_FOUND;
+    bool ahead = crs_cluster_hears(s);
     crs_bytes arg;
     crs_bytes_init(&arg, CRS_PACKET_BODY_MAX);
-    cereus_status st = crs_kick_encode(cereus_slice_str(s->uid), &arg);
-    st = st ? crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st))
-            : ask_frontend(ctx, s, "sys.kick", crs_bytes_slice(&arg));
+    cereus_status st = ahead ? crs_mark_encode(CRS_PEER_KICKED, &arg) : CEREUS_OK;
+    if (!st)
+        st = crs_kick_encode(cereus_slice_str(s->uid), &arg);
+    if (!st && ahead)
+        st = crs_cluster_send_ahead(ctx->dispatch, s, crs_bytes_slice(&arg));
+    if (st)
+        crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st));
+    else if (!ahead)
+        st = ask_frontend(ctx, s, "sys.kick", crs_bytes_slice(&arg));
     crs_bytes_fini(&arg);
+    return st;
+}
+
+static cereus_status push_ahead(crs_dispatch *d, crs_remote_session *s, const crs_push_msg *push)
+{
+    crs_bytes bytes;
+    crs_bytes_init(&bytes, CRS_PACKET_BODY_MAX + (1 << 20));
+    cereus_status st = crs_mark_encode(CRS_PEER_AHEAD, &bytes);
+    if (!st)
+        st = crs_push_encode(push, &bytes);
+    if (!st)
+        st = crs_cluster_send_ahead(d, s, crs_bytes_slice(&bytes));
+    crs_bytes_fini(&bytes);
     return st;
 }
 
@@ -167,13 +200,15 @@ static cereus_status push(cereus_ctx *ctx, crs_remote_session *s, cereus_slice r
     crs_cluster_loop *l = crs_cluster_here(ctx->dispatch);
     if (!s->uid[0])
         return not_bound(ctx);
-    const crs_server *frontend = crs_servers_by_id(l->servers, cereus_slice_str(s->frontend_id));
+    const cereus_server *frontend = frontend_of(ctx, s);
     if (!frontend)
-        return crs_ctx_error(ctx, CEREUS_E_NOT_FOUND, "PIT-000", "can't find any server with the provided ID");
+        return CEREUS_E_NOT_FOUND;
     cereus_slice uid = cereus_slice_str(s->uid);
     cereus_status st;
-    if (!crs_cluster_push_ahead(l->d, s, route, body, &st))
-        st = crs_rpc_push(l->link, crs_server_view(frontend)->type, l->servers, route, body, &uid, 1);
+    if (crs_cluster_hears(s))
+        st = push_ahead(l->d, s, &(crs_push_msg){.route = route, .uid = uid, .data = body});
+    else
+        st = crs_rpc_push(l->link, frontend->type, l->servers, route, body, &uid, 1);
     return st ? crs_ctx_error(ctx, st, "PIT-500", cereus_status_text(st)) : CEREUS_OK;
 }
 

@@ -187,22 +187,32 @@ void crs_rpc_garbage(crs_loop *loop, const char *what)
                     CRS_STR("what", what));
 }
 
-static void take_push(crs_rpc_link *link, cereus_slice in)
+/** What came ahead of an answer. False: it is the answer. */
+static bool take_ahead(crs_rpc_link *link, cereus_slice in)
 {
     crs_push_msg push;
-    if (crs_push_decode(in, &push) == CEREUS_OK)
-        link->events->on_push(link->user, push.route, push.data, &push.uid, 1);
-    else
-        crs_rpc_garbage(link->loop, "a push");
+    cereus_slice rest, uid;
+    bool good;
+    if (crs_has_mark(in, CRS_PEER_AHEAD, &rest)) {
+        good = crs_push_decode(rest, &push) == CEREUS_OK;
+        if (good)
+            link->events->on_push(link->user, push.route, push.data, &push.uid, 1);
+    } else if (crs_has_mark(in, CRS_PEER_KICKED, &rest)) {
+        good = crs_kick_decode(rest, &uid) == CEREUS_OK;
+        if (good)
+            link->events->on_kick(link->user, uid);
+    } else {
+        return false;
+    }
+    if (!good)
+        CRS_COUNT(&link->loop->counters, rpc_garbage);
+    return true;
 }
 
 void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)
 {
-    cereus_slice push;
-    if (crs_has_mark(response, CRS_PEER_AHEAD, &push)) { /* also when nobody waits any more: the user may be there */
-        take_push(link, push);
+    if (take_ahead(link, response)) /* also when nobody waits any more: the user may be there */
         return;
-    }
     crs_rpc_call *call = crs_rpc_find(link, id);
     if (!call) {
         CRS_COUNT(&link->loop->counters, rpc_late_replies);
@@ -292,19 +302,9 @@ void crs_rpc_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice respo
         CRS_COUNT(&link->loop->counters, rpc_replies_lost);
 }
 
-cereus_status crs_rpc_push_ahead(crs_rpc_link *link, cereus_slice reply_to, cereus_slice route, cereus_slice data,
-                                 cereus_slice uid)
+cereus_status crs_rpc_send_ahead(crs_rpc_link *link, cereus_slice reply_to, cereus_slice bytes)
 {
-    crs_bytes bytes;
-    crs_bytes_init(&bytes, link->rpc->opt.request_max);
-    crs_push_msg push = {.route = route, .uid = uid, .data = data};
-    cereus_status st = crs_mark_encode(CRS_PEER_AHEAD, &bytes);
-    if (!st)
-        st = crs_push_encode(&push, &bytes);
-    if (!st)
-        st = link->rpc->ops->reply(link, reply_to, crs_bytes_slice(&bytes));
-    crs_bytes_fini(&bytes);
-    return st;
+    return link->rpc->ops->reply(link, reply_to, bytes);
 }
 
 cereus_status crs_rpc_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,

@@ -77,11 +77,10 @@ void crs_rpc_forget(crs_rpc_call *call);
  * Thread: loop. */
 void crs_rpc_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response);
 
-/** Push to a user who waits for the answer to that request: it arrives before the answer, when that is sent later. The
- * request came with CRS_PEER_HEARS. @return CEREUS_OK: sent, or waits with the answers; CEREUS_E_TOO_LONG; CEREUS_E_INVALID: a
- * text is not UTF-8; else it is lost. Thread: loop. */
-CEREUS_MUST_USE cereus_status crs_rpc_push_ahead(crs_rpc_link *link, cereus_slice reply_to, cereus_slice route,
-                                                 cereus_slice data, cereus_slice uid);
+/** Send what begins with CRS_PEER_AHEAD or CRS_PEER_KICKED to where the answer to a request goes: it arrives before that, when
+ * that is sent later. The request came with CRS_PEER_HEARS. @return CEREUS_OK: sent, or waits with the answers;
+ * CEREUS_E_TOO_LONG; else it is lost. Thread: loop. */
+CEREUS_MUST_USE cereus_status crs_rpc_send_ahead(crs_rpc_link *link, cereus_slice reply_to, cereus_slice bytes);
 
 /** Push to users with frontends of @p type, wherever they are; nobody tells whether it arrived. @p servers: the list of
  * this loop.

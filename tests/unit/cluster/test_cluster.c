@@ -84,6 +84,12 @@ static cereus_status chatter(cereus_ctx *ctx, cereus_slice in, cereus_slice *out
     return CEREUS_OK;
 }
 
+static cereus_status farewell(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    CEREUS_TRY(chatter(ctx, in, out));
+    return cereus_session_kick(ctx, cereus_ctx_session(ctx));
+}
+
 static cereus_status kick(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
     CEREUS_TRY(cereus_session_kick(ctx, cereus_ctx_session(ctx)));
@@ -107,10 +113,12 @@ static cereus_status slow(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 }
 
 static const cereus_method room[] = {
-    CEREUS_RAW_REQUEST("echo", echo),       CEREUS_RAW_REQUEST("who", who),   CEREUS_RAW_REQUEST("fails", fails),
-    CEREUS_RAW_REQUEST("bind", bind_it),    CEREUS_RAW_REQUEST("keep", keep), CEREUS_RAW_REQUEST("push", push),
-    CEREUS_RAW_REQUEST("kick", kick),       CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("slow", slow),
-    CEREUS_RAW_REQUEST("chatter", chatter),
+    CEREUS_RAW_REQUEST("echo", echo),         CEREUS_RAW_REQUEST("who", who),
+    CEREUS_RAW_REQUEST("fails", fails),       CEREUS_RAW_REQUEST("bind", bind_it),
+    CEREUS_RAW_REQUEST("keep", keep),         CEREUS_RAW_REQUEST("push", push),
+    CEREUS_RAW_REQUEST("kick", kick),         CEREUS_RAW_REQUEST("tell", tell),
+    CEREUS_RAW_REQUEST("slow", slow),         CEREUS_RAW_REQUEST("chatter", chatter),
+    CEREUS_RAW_REQUEST("farewell", farewell),
 };
 
 static cereus_status plus_one(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
@@ -467,6 +475,10 @@ static void pushes_and_answers_come_in_the_order_made(void **state)
         }
         assert_int_equal(cereus_test_next(c)->kind, CEREUS_TEST_REPLY);
     }
+    cereus_test_request(c, "room.room.farewell", "bye");
+    for (int k = 0; k < 3; k++)
+        assert_int_equal(cereus_test_next(c)->kind, CEREUS_TEST_PUSH);
+    cereus_test_expect_kick(c);
     cereus_test_end(front);
     cereus_test_end(back);
 }
