@@ -12,7 +12,7 @@
 #include <cereus/cereus.h>
 
 #include "chat/web.h"
-#include "cluster.pb-c.h"
+#include "cluster.cereus.h"
 #include "place.h"
 
 /* ---- which room server gets a message: the one that has the room which the message names ---- */
@@ -60,15 +60,12 @@ static void on_close(cereus_ctx *ctx, void *user)
     Cluster__Room which = CLUSTER__ROOM__INIT;
     which.name = (char *)room; /* protobuf-c's strings are not const; it is only read */
     cereus_rpc_options options = {.server_id = servers[place_of(room, servers, count)]->id};
-    cereus_rpc(ctx, "room.seats.changed", &which.base, NULL, NULL, &options);
+    cluster_seats_changed_rpc(ctx, &options, &which);
 }
 
 /** Remote `connector.crowd.of`: the players that we have for a room. The session of each remembers where it sits. */
-static cereus_status crowd_of(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
+static cereus_status crowd_of(cereus_ctx *ctx, const Cluster__Room *room, Cluster__Crowd *crowd)
 {
-    (void)user;
-    const Cluster__Room *room = (const Cluster__Room *)in->message;
-    Cluster__Crowd *crowd = (Cluster__Crowd *)out->message;
     const char *const *uids;
     size_t count;
     CEREUS_TRY(cereus_group_members(ctx, "here", &uids, &count));
@@ -81,14 +78,7 @@ static cereus_status crowd_of(cereus_ctx *ctx, const cereus_value *in, cereus_va
     return crowd->names ? CEREUS_OK : CEREUS_E_NOMEM;
 }
 
-static const cereus_method crowd[] = {
-    {.name = "of",
-     .in = CEREUS_MESSAGE,
-     .in_type = &cluster__room__descriptor,
-     .out = CEREUS_MESSAGE,
-     .out_type = &cluster__crowd__descriptor,
-     .fn = crowd_of},
-};
+static const cluster_crowds_service crowds = {.of = crowd_of};
 
 /* ---- the page ---- */
 
@@ -114,7 +104,7 @@ int main(int argc, char **argv)
     cereus_error err = {0};
     cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "connector", .frontend = true, .cluster = true});
     if (cereus_app_listen(app, "ws://127.0.0.1:3250", &err) ||
-        cereus_app_register_remote(app, "crowd", crowd, CEREUS_COUNT(crowd), NULL, &err)) {
+        cluster_crowds_register_remote(app, &crowds, NULL, &err)) {
         fprintf(stderr, "connector: %s\n", err.msg);
         return 1;
     }

@@ -10,7 +10,7 @@
 
 #include <cereus/cereus.h>
 
-#include "cluster.pb-c.h"
+#include "cluster.cereus.h"
 
 enum { PLAYERS_MAX = 100000 };
 
@@ -18,11 +18,8 @@ enum { PLAYERS_MAX = 100000 };
 static json_t *visits;
 
 /** Remote `metagame.players.greet`. */
-static cereus_status greet(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
+static cereus_status greet(cereus_ctx *ctx, const Cluster__Player *player, Cluster__Greeting *greeting)
 {
-    (void)user;
-    const Cluster__Player *player = (const Cluster__Player *)in->message;
-    Cluster__Greeting *greeting = (Cluster__Greeting *)out->message;
     json_int_t count = json_integer_value(json_object_get(visits, player->name)) + 1;
     if (count == 1 && json_object_size(visits) >= PLAYERS_MAX)
         return cereus_fail(ctx, "META-507", "no room for another name");
@@ -32,14 +29,7 @@ static cereus_status greet(cereus_ctx *ctx, const cereus_value *in, cereus_value
     return CEREUS_OK;
 }
 
-static const cereus_method players[] = {
-    {.name = "greet",
-     .in = CEREUS_MESSAGE,
-     .in_type = &cluster__player__descriptor,
-     .out = CEREUS_MESSAGE,
-     .out_type = &cluster__greeting__descriptor,
-     .fn = greet},
-};
+static const cluster_players_service players = {.greet = greet};
 
 /** For who has started us: others can find us now. */
 static void on_started(cereus_app *app, void *user)
@@ -53,7 +43,7 @@ int main(int argc, char **argv)
 {
     cereus_error err = {0};
     cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "metagame", .cluster = true});
-    if (cereus_app_register_remote(app, "players", players, CEREUS_COUNT(players), NULL, &err)) {
+    if (cluster_players_register_remote(app, &players, NULL, &err)) {
         fprintf(stderr, "metagame: %s\n", err.msg);
         return 1;
     }

@@ -15,7 +15,7 @@
 
 #include <cereus/cereus.h>
 
-#include "cluster.pb-c.h"
+#include "cluster.cereus.h"
 #include "place.h"
 
 enum { NAME_MAX_LEN = 32, MESSAGE_MAX_LEN = 2000, LOOK_EVERY_MS = 500, ASK_TIMEOUT_MS = 1000 };
@@ -74,13 +74,12 @@ static cereus_status look(cereus_ctx *ctx, const char *room)
     Cluster__Room which = CLUSTER__ROOM__INIT;
     which.name = (char *)room; /* protobuf-c's strings are not const; it is only read */
     for (size_t i = 0; i < count; i++) {
-        struct ProtobufCMessage *reply = NULL;
+        Cluster__Crowd *crowd;
         cereus_rpc_options options = {.server_id = connectors[i]->id, .timeout_ms = ASK_TIMEOUT_MS};
-        if (cereus_rpc(ctx, "connector.crowd.of", &which.base, &cluster__crowd__descriptor, &reply, &options)) {
+        if (cluster_crowds_of_rpc(ctx, &options, &which, &crowd)) {
             all_answered = false;
             continue;
         }
-        const Cluster__Crowd *crowd = (const Cluster__Crowd *)reply;
         for (size_t j = 0; j < crowd->n_names; j++)
             json_object_set_new(there, crowd->names[j], json_true());
     }
@@ -149,19 +148,15 @@ static cereus_status look_around(cereus_ctx *ctx, void *user)
 }
 
 /** Remote `room.seats.changed`: a connector says that somebody has left. */
-static cereus_status changed(cereus_ctx *ctx, const cereus_value *in, cereus_value *out, void *user)
+static cereus_status changed(cereus_ctx *ctx, const Cluster__Room *room)
 {
-    (void)out, (void)user;
-    const char *room = ((const Cluster__Room *)in->message)->name;
-    CEREUS_TRY(look(ctx, room));
-    push_members(ctx, group_of(ctx, room));
-    close_if_empty(ctx, room);
+    CEREUS_TRY(look(ctx, room->name));
+    push_members(ctx, group_of(ctx, room->name));
+    close_if_empty(ctx, room->name);
     return CEREUS_OK;
 }
 
-static const cereus_method seats[] = {
-    {.name = "changed", .in = CEREUS_MESSAGE, .in_type = &cluster__room__descriptor, .fn = changed},
-};
+static const cluster_seats_service seats = {.changed = changed};
 
 /* ---- what pages ask ---- */
 
@@ -185,12 +180,11 @@ static void announce(cereus_ctx *ctx, const char *group, const char *name)
 {
     Cluster__Player player = CLUSTER__PLAYER__INIT;
     player.name = (char *)name;
-    struct ProtobufCMessage *reply = NULL;
+    Cluster__Greeting *greeting;
     const char *visit = "";
     cereus_rpc_options options = {.timeout_ms = ASK_TIMEOUT_MS};
-    if (cereus_rpc(ctx, "metagame.players.greet", &player.base, &cluster__greeting__descriptor, &reply, &options) ==
-        CEREUS_OK)
-        visit = cereus_ctx_printf(ctx, ", visit %d", (int)((const Cluster__Greeting *)reply)->visits);
+    if (cluster_players_greet_rpc(ctx, &options, &player, &greeting) == CEREUS_OK)
+        visit = cereus_ctx_printf(ctx, ", visit %d", (int)greeting->visits);
     const char *self = cereus_app_id(cereus_ctx_app(ctx));
     json_t *content = json_sprintf("New user: %s%s, served by %s", name, visit, self);
     tell(ctx, group, "onNewUser", json_pack("{s:o}", "content", content));
@@ -291,7 +285,7 @@ int main(int argc, char **argv)
     cereus_error err = {0};
     cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "room", .cluster = true});
     if (cereus_app_register(app, "room", room_methods, CEREUS_COUNT(room_methods), NULL, &err) ||
-        cereus_app_register_remote(app, "seats", seats, CEREUS_COUNT(seats), NULL, &err) ||
+        cluster_seats_register_remote(app, &seats, NULL, &err) ||
         cereus_timer_every(app, "room", LOOK_EVERY_MS, look_around, NULL, NULL, &err)) {
         fprintf(stderr, "room: %s\n", err.msg);
         return 1;
