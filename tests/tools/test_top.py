@@ -3,9 +3,13 @@
     test_top.py CEREUS
 """
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
@@ -16,6 +20,25 @@ TOOL = sys.argv[1]
 
 def top(*args, **options):
     return subprocess.run([TOOL, 'top', *args], capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+class Screens:
+    """What a terminal shows, one screen after the other."""
+
+    def __init__(self, fd):
+        self.fd, self.rest = fd, ''
+
+    def until(self, wanted):
+        """Screens until one that has a text, or that a function takes."""
+        shown, deadline = [], time.monotonic() + 60
+        takes = wanted if callable(wanted) else lambda screen: wanted in screen
+        while not (shown and takes(shown[-1])):
+            if not select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise AssertionError('not shown: %s' % (shown[-1:] or [self.rest]))
+            self.rest += os.read(self.fd, 65536).decode()
+            *whole, self.rest = self.rest.split('\033[H\033[J')
+            shown += [screen for screen in whole if screen]
+        return shown
 
 
 class Top(unittest.TestCase):
@@ -61,6 +84,24 @@ class Top(unittest.TestCase):
         done = top('--once', '--every', '1', env=dict(os.environ, CEREUS_CLUSTER_DIR=self.dir))
         self.assertIn('alive', done.stdout)
         self.assertNotIn('dead', done.stdout)
+
+    def test_a_terminal_is_kept_up_to_date(self):
+        self.start('room', 'early')
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        live = subprocess.Popen([TOOL, 'top', '--every', '20', '--dir', self.dir], stdin=slave, stdout=slave, stderr=slave)
+        self.addCleanup(live.wait)
+        self.addCleanup(live.kill)
+        os.close(slave)
+        screens = Screens(master)
+        self.assertTrue(any('early' in s and 'late' not in s for s in screens.until('early')))
+        late = self.start('room', 'late')
+        screens.until('late')
+        self.servers.remove(late)
+        late.stop()
+        screens.until(lambda s: 'early' in s and 'late' not in s)
+        live.send_signal(signal.SIGINT)
+        self.assertEqual(live.wait(timeout=30), -signal.SIGINT)
 
     def test_nobody_is_there(self):
         done = top('--once', '--every', '1', '--dir', self.dir + '/none')
