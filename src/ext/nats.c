@@ -204,9 +204,9 @@ static void on_lib_closed(natsConnection *conn, void *user)
 {
     CRS_UNUSED(conn);
     crs_nats *n = user;
-    raise_flag(n, FLAG_CLOSED);
     pthread_mutex_lock(&n->mu);
     n->closed = true;
+    raise_flag(n, FLAG_CLOSED); /* behind the fact that it tells of, and before close() may free us */
     pthread_cond_signal(&n->changed);
     pthread_mutex_unlock(&n->mu);
 }
@@ -269,6 +269,7 @@ static void on_io(uv_poll_t *handle, int status, int events)
 /** Poll it from now on: the connection is up. */
 static void start_poller(crs_nats *n)
 {
+    n->blocked = false; /* flush() finds out */
     if (n->poller)
         uv_poll_start(&n->poller->poll, UV_READABLE, on_io);
 }
