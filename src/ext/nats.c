@@ -4,8 +4,9 @@
  * it likes; so a duplicate is polled, which nobody else closes, and hooks on other threads leave word (`fd_next`, `cut`,
  * flags) and post one mail. A write is not left to the next turn of epoll: it is done at the end of this one.
  *
- * The library connects again by itself, but for what it takes as final: NATS that refuses our password twice, an error of
- * NATS that it does not know. Then it closes the connection, and a thread of ours makes another, which gets all subscriptions.
+ * The library would connect again by itself, but with its old parser: a connection that is lost in the middle of a message would
+ * have the rest of it taken from the next one's first bytes (nats.c 3.4, with an event loop). So each loss is the end of a
+ * connection, and a thread of ours makes another, which gets all subscriptions.
  *
  *    hook_attach: fd_next ──┐                        natsConnection_ProcessReadEvent ──> busy subscriptions ──> fn()
  *    hook_read:   cut     ──┼─ mail ─> apply(): poll ┤
@@ -35,15 +36,7 @@ enum {
 };
 
 /* word from other threads */
-enum {
-    FLAG_LOST = 1,
-    FLAG_BACK = 2,
-    FLAG_CLOSED = 4,
-    FLAG_LAME = 8,
-    FLAG_SLOW = 16,
-    FLAG_ERROR = 32,
-    FLAG_OPENED = 64
-};
+enum { FLAG_LOST = 1, FLAG_CLOSED = 4, FLAG_LAME = 8, FLAG_SLOW = 16, FLAG_ERROR = 32, FLAG_OPENED = 64 };
 
 struct crs_nats_sub {
     crs_list link; /* on `subscribed`; while there is no connection perhaps on `waiting` or `dying` */
@@ -79,8 +72,10 @@ struct crs_nats {
     size_t pollers_open;     /* loop: of those that libuv has not let go */
     crs_timer reopen;        /* loop */
     uint64_t reopen_wait_ms; /* loop */
+    uint64_t jitter_ms;      /* set once */
     pthread_t opener;        /* loop: while `opening` */
     bool opening;            /* loop */
+    bool refused;            /* loop: since the connection was lost, and this has been said */
     crs_deferred flush;
     crs_mail word;
     atomic_bool word_posted;
@@ -95,7 +90,8 @@ struct crs_nats {
     bool cut;               /* mu: what is polled has ended */
     bool live;              /* mu: attached, and not cut since */
     bool closed;            /* mu: the library's last callback has run */
-    natsConnection *opened; /* mu: what the opener has made; NULL: `open_error` says why not */
+    natsConnection *opened; /* mu: what the opener has made; NULL: the two below say why not */
+    natsStatus open_status; /* mu */
     char open_error[160];   /* mu */
     size_t quiet_live;      /* mu: quiet subscriptions whose callbacks may still run */
     bool closing;
@@ -178,12 +174,6 @@ static natsStatus hook_detach(void *user)
     return NATS_OK;
 }
 
-static void on_back(natsConnection *conn, void *user)
-{
-    CRS_UNUSED(conn);
-    raise_flag(user, FLAG_BACK);
-}
-
 static void on_lame(natsConnection *conn, void *user)
 {
     CRS_UNUSED(conn);
@@ -258,6 +248,8 @@ static void on_io(uv_poll_t *handle, int status, int events)
         return;
     }
     crs_loop_update_now(n->loop);
+    if (status < 0) /* libuv does not look any more: there may be much to read before the library hears of the error */
+        uv_poll_start(handle, UV_READABLE, on_io);
     if (status < 0 || (events & UV_READABLE)) {
         LIB->natsConnection_ProcessReadEvent(n->conn);
         drain(n);
@@ -585,7 +577,7 @@ static void catch_up(crs_nats *n)
     }
 }
 
-/* ---- a connection that the library has closed ---- */
+/* ---- a connection that was lost ---- */
 
 /** Thread: its own. */
 static void *open_conn(void *arg)
@@ -596,6 +588,7 @@ static void *open_conn(void *arg)
     const char *why = st == NATS_OK ? NULL : LIB->nats_GetLastError(NULL);
     pthread_mutex_lock(&n->mu);
     n->opened = st == NATS_OK ? conn : NULL;
+    n->open_status = st;
     snprintf(n->open_error, sizeof n->open_error, "%s", why ? why : LIB->natsStatus_GetText(st));
     pthread_mutex_unlock(&n->mu);
     raise_flag(n, FLAG_OPENED);
@@ -604,13 +597,7 @@ static void *open_conn(void *arg)
 
 static void reopen_later(crs_nats *n)
 {
-    uint32_t random = 0;
-    uint64_t jitter_ms = CRS_MIN(n->opt.jitter_ms, (uint64_t)UINT32_MAX);
-    ssize_t got = getrandom(&random, sizeof random, 0);
-    CRS_UNUSED(got);
-    uint64_t wait_ms = n->reopen_wait_ms + (jitter_ms ? random % jitter_ms : 0);
-    n->reopen_wait_ms = CRS_MAX(n->reopen_wait_ms, CRS_MIN(2 * n->reopen_wait_ms, (uint64_t)REOPEN_WAIT_MAX_MS));
-    if (crs_loop_timer_start(n->loop, &n->reopen, wait_ms) != CEREUS_OK)
+    if (crs_loop_timer_start(n->loop, &n->reopen, n->reopen_wait_ms + crs_loop_random(n->loop, n->jitter_ms + 1)))
         crs_log_error(n->loop->log, "out of memory: NATS is not tried again, start this server again");
 }
 
@@ -629,6 +616,22 @@ static void on_reopen(crs_timer *timer)
         reopen_later(n);
 }
 
+/** NATS is there, but does not want us: not too often. */
+static void say_refused(crs_nats *n)
+{
+    static crs_log_limiter limiter;
+    n->reopen_wait_ms = CRS_MAX(n->reopen_wait_ms, CRS_MIN(2 * n->reopen_wait_ms, (uint64_t)REOPEN_WAIT_MAX_MS));
+    if (n->refused)
+        return;
+    n->refused = true;
+    CRS_COUNT(&n->loop->counters, nats_closed);
+    crs_log_limited(n->loop->log, CEREUS_LOG_ERROR, &limiter, "NATS has refused us, it is tried again",
+                    CRS_STR("error", n->open_error),
+                    CRS_STR("fix",
+                            "mend user and password there, or in pitaya.cluster.rpc.client.nats.connect and start "
+                            "this server again"));
+}
+
 /** Wait for the opener, which has ended or will, and take what it has made. */
 static void take_opened(crs_nats *n)
 {
@@ -640,22 +643,14 @@ static void take_opened(crs_nats *n)
     pthread_mutex_unlock(&n->mu);
     if (n->conn || n->closing)
         return;
-    static crs_log_limiter limiter;
-    crs_log_limited(n->loop->log, CEREUS_LOG_WARN, &limiter, "NATS still does not take us, it is tried again",
-                    CRS_STR("error", n->open_error)); /* of a thread that has ended */
+    if (n->open_status == NATS_CONNECTION_AUTH_FAILED)
+        say_refused(n);
     reopen_later(n);
 }
 
-/** The library does nothing more with it: another one is made, which gets the subscriptions. */
+/** The library has closed it: another one is made, which gets the subscriptions. */
 static void replace_conn(crs_nats *n)
 {
-    static crs_log_limiter limiter;
-    bool refused = atomic_exchange(&n->last_error, 0) == NATS_CONNECTION_AUTH_FAILED;
-    CRS_COUNT(&n->loop->counters, nats_closed);
-    crs_log_limited(n->loop->log, CEREUS_LOG_ERROR, &limiter, "NATS has refused us; a new connection is made",
-                    CRS_STR("why", refused ? "it does not know our user and password: mend them there, or in "
-                                             "pitaya.cluster.rpc.client.nats.connect and start this server again"
-                                           : "an error that it does not come back from"));
     atomic_store(&n->up, false);
     for (crs_list *link; (link = crs_list_pop(&n->dying));)
         free_sub(CRS_CONTAINER(link, crs_nats_sub, link));
@@ -668,6 +663,7 @@ static void replace_conn(crs_nats *n)
     }
     LIB->natsConnection_Destroy(n->conn);
     n->conn = NULL;
+    n->refused = false;
     n->reopen_wait_ms = n->opt.reconnect_wait_ms;
     reopen_later(n);
 }
@@ -709,7 +705,7 @@ static void on_word(crs_loop *loop, crs_mail *mail)
     if (flags & FLAG_OPENED)
         take_opened(n);
     pthread_mutex_lock(&n->mu);
-    bool back = (flags & (FLAG_BACK | FLAG_OPENED)) && n->conn && n->live;
+    bool back = (flags & FLAG_OPENED) && n->conn && n->live;
     bool closed = n->closed && n->conn;
     pthread_mutex_unlock(&n->mu);
     if (closed) {
@@ -800,11 +796,7 @@ static natsStatus make_options(crs_nats *n)
     if (st == NATS_OK)
         st = LIB->natsOptions_SetTimeout(o, (int64_t)opt->connect_timeout_ms);
     if (st == NATS_OK)
-        st = LIB->natsOptions_SetMaxReconnect(o, -1);
-    if (st == NATS_OK)
-        st = LIB->natsOptions_SetReconnectWait(o, (int64_t)opt->reconnect_wait_ms);
-    if (st == NATS_OK)
-        st = LIB->natsOptions_SetReconnectJitter(o, (int64_t)opt->jitter_ms, (int64_t)opt->jitter_tls_ms);
+        st = LIB->natsOptions_SetAllowReconnect(o, false);
     if (st == NATS_OK)
         st = LIB->natsOptions_SetPingInterval(o, (int64_t)opt->ping_interval_ms);
     if (st == NATS_OK)
@@ -815,8 +807,6 @@ static natsStatus make_options(crs_nats *n)
         st = LIB->natsOptions_SetEventLoop(o, n, hook_attach, hook_read, hook_write, hook_detach);
     if (st == NATS_OK)
         st = LIB->natsOptions_UseGlobalMessageDelivery(o, true); /* not a thread for each quiet subscription */
-    if (st == NATS_OK)
-        st = LIB->natsOptions_SetReconnectedCB(o, on_back, n);
     if (st == NATS_OK)
         st = LIB->natsOptions_SetClosedCB(o, on_lib_closed, n);
     if (st == NATS_OK)
@@ -902,6 +892,7 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
         return crs_fail(err, CEREUS_E_NOMEM, "nats: out of memory");
     n->loop = loop;
     n->opt = *opt;
+    n->jitter_ms = CRS_MIN(wants_tls(opt) ? opt->jitter_tls_ms : opt->jitter_ms, (uint64_t)UINT32_MAX);
     n->fd_next = -1;
     n->word.run = on_word;
     crs_timer_init(&n->reopen, on_reopen);

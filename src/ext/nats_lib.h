@@ -12,10 +12,10 @@
 #define CRS_NATS_FUNCTIONS(X) \
     X(nats_Open) X(nats_GetLastError) X(natsStatus_GetText) X(natsInbox_Create) X(natsInbox_Destroy) \
     X(natsOptions_Create) X(natsOptions_Destroy) X(natsOptions_SetServers) X(natsOptions_SetTimeout) X(natsOptions_SetName) \
-    X(natsOptions_SetMaxReconnect) X(natsOptions_SetReconnectWait) X(natsOptions_SetReconnectJitter) \
+    X(natsOptions_SetAllowReconnect) \
     X(natsOptions_SetPingInterval) X(natsOptions_SetMaxPingsOut) X(natsOptions_SetSecure) \
     X(natsOptions_LoadCATrustedCertificates) X(natsOptions_LoadCertificatesChain) X(natsOptions_SetExpectedHostname) \
-    X(natsOptions_SetSendAsap) X(natsOptions_SetEventLoop) X(natsOptions_SetReconnectedCB) X(natsOptions_SetClosedCB) \
+    X(natsOptions_SetSendAsap) X(natsOptions_SetEventLoop) X(natsOptions_SetClosedCB) \
     X(natsOptions_SetErrorHandler) X(natsOptions_SetLameDuckModeCB) X(natsOptions_UseGlobalMessageDelivery) \
     X(natsConnection_Connect) X(natsConnection_Close) X(natsConnection_Destroy) X(natsConnection_Buffered) \
     X(natsConnection_Publish) X(natsConnection_PublishRequest) X(natsConnection_Subscribe) X(natsConnection_SubscribeSync) \

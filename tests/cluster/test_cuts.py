@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_engines  # noqa: E402
 from cereus_behaviour import main  # noqa: E402
-from cereus_cluster import NOBODY, RETRYABLE, ClusterTest  # noqa: E402
+from cereus_cluster import NOBODY, RETRYABLE, ClusterTest, freeze  # noqa: E402
 from cereus_proxy import Proxy  # noqa: E402
 
 PINGS = ('pitaya.cluster.rpc.client.nats.pinginterval=100ms', 'pitaya.cluster.rpc.client.nats.maxpingsoutstanding=2',
@@ -123,6 +123,30 @@ class CutsTest(ClusterTest):
         self.finish_all(players + here + others)
         self.assert_answered(players, [*RETRYABLE, NOBODY])
         self.assert_answered(here + others, [])
+
+    def test_who_is_cut_off_by_nats_for_slowness_comes_back(self):
+        path = os.path.join(self.dir, 'nats.conf')
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write('max_pending: 1MB\n')  # far less than is sent, and more than a message
+        nats = cereus_engines.Nats('-c', path)
+        self.addCleanup(nats.stop)
+        front = self.serve('front', 'front-1', nats=nats.url)
+        room = self.serve('room', 'room-1', 'pitaya.cluster.sd.etcd.heartbeat.ttl=60s', nats=nats.url)
+        self.await_members(front, 'room', 1)
+        players, here = self.play(front, 'room.x.echo', 20, bytes(500000)), self.play(front, 'front.x.echo', 2)
+        freeze(room)
+        try:
+            self.wait_for_all(players, 1, NOBODY)
+            self.finish_all(players)
+        finally:
+            room.proc.send_signal(signal.SIGCONT)
+        small = self.play(front, 'room.x.echo', 4, b'%d'.__mod__)
+        self.await_ok(small)
+        self.await_ok(here)
+        self.finish_all(small + here)
+        self.assertGreater(self.counter(front, 'nats_disconnects', 'room'), 0)
+        self.assert_answered(players + small, [*RETRYABLE, NOBODY])
+        self.assert_answered(here, [])
 
     def test_a_slow_network_is_only_slow(self):
         proxy, url = self.nats_proxy()
