@@ -47,6 +47,7 @@ typedef struct local_link {
     uint32_t accepted_count;
     bool accepting_open; /* its handle; only close() ends it */
     crs_list dirty;      /* output to write at the turn's end */
+    crs_list leaving;    /* connections that end when nothing is out on them */
     crs_bytes scratch;
 } local_link;
 
@@ -60,8 +61,8 @@ struct local_conn {
     size_t out_begin;
     crs_list dirty;
     crs_list calls; /* that are out on it */
+    crs_list leaving;
     bool accepted;
-    bool leaving; /* ends when the calls that are out on it have been answered */
     bool ended;
 };
 
@@ -199,6 +200,7 @@ static void end_conn(local_conn *c, const char *why)
     if (c->server_id)
         crs_strmap_del(&l->called, cereus_slice_str(c->server_id));
     crs_list_remove(&c->dirty);
+    crs_list_remove(&c->leaving);
     while (!crs_list_empty(&c->calls))
         crs_rpc_fail(CRS_CONTAINER(c->calls.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, why);
     uv_close((uv_handle_t *)&c->poll,
@@ -237,6 +239,7 @@ static local_conn *add_conn(local_link *l, int fd, const char *server_id)
                    CRS_LOCAL_HEAD_LEN + l->base.rpc->opt.request_max + CRS_READ_BUFFER_LEN); /* and what follows it */
     crs_bytes_init(&c->out, 2 * OUT_MAX); /* what waits, and as much that has been sent */
     crs_list_init(&c->dirty);
+    crs_list_init(&c->leaving);
     crs_list_init(&c->calls);
     l->conns[slot] = c;
     l->slots_taken = slot + 1;
@@ -322,12 +325,23 @@ static void flush(local_conn *c)
         crs_bytes_fini(&c->out);
 }
 
+/** It waits for us to hang up, and then knows that nothing comes any more: so when all is written, and no answer is waited for. */
+static void end_if_left(local_conn *c)
+{
+    if (crs_list_empty(&c->calls) && c->out_begin == c->out.len)
+        end_conn(c, "the server has left");
+}
+
 static bool end_of_turn(void *user)
 {
     local_link *l = user;
     crs_list *link;
     while ((link = crs_list_pop(&l->dirty)))
         flush(CRS_CONTAINER(link, local_conn, dirty));
+    for (crs_list *at = l->leaving.next, *next; at != &l->leaving; at = next) {
+        next = at->next;
+        end_if_left(CRS_CONTAINER(at, local_conn, leaving));
+    }
     return false;
 }
 
@@ -409,8 +423,6 @@ static bool read_some(local_conn *c)
         if (c->in.len == 0 && c->in.cap > 1 << 20)
             crs_bytes_fini(&c->in);
     }
-    if (good && c->leaving && crs_list_empty(&c->calls))
-        end_conn(c, "the server has left");
     if (!good) {
         CRS_COUNT(&loop->counters, rpc_garbage);
         static crs_log_limiter limiter;
@@ -487,6 +499,7 @@ static cereus_status local_open(crs_rpc_link *link, cereus_error *err)
 {
     local_link *l = local_of(link);
     crs_list_init(&l->dirty);
+    crs_list_init(&l->leaving);
     crs_strmap_init(&l->called);
     crs_timer_init(&l->pause, on_pause_over);
     crs_bytes_init(&l->scratch, OUT_MAX);
@@ -578,14 +591,11 @@ static void local_server_gone(crs_rpc_link *link, const char *server_id)
     local_conn *c = crs_strmap_get(&l->called, cereus_slice_str(server_id));
     if (!c)
         return;
-    if (crs_list_empty(&c->calls) && c->out_begin == c->out.len) {
-        end_conn(c, "the server has left");
-        return;
-    }
     crs_strmap_del(&l->called, cereus_slice_str(server_id));
     crs_free(c->server_id); /* its answers still come, but who comes back under this name is another */
     c->server_id = NULL;
-    c->leaving = true; /* it waits for us to hang up: then no request can come any more */
+    crs_list_push(&l->leaving, &c->leaving);
+    end_if_left(c);
 }
 
 static bool local_has_callers(const crs_rpc_link *link)

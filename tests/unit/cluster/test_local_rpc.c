@@ -574,6 +574,56 @@ static void for_a_peer_that_does_not_read_only_so_much_waits(void **state)
     leave(&b);
 }
 
+/** What it waits for may never come: a push has no answer, and a call may end by its deadline. */
+static void who_leaves_is_hung_up_on_when_nothing_is_out_to_it(void **state)
+{
+    enum { PUSHES = 8 };
+    peer a,
+        x = {.self = {.id = "front-x", .type = "connector", .frontend = true, .metadata = "{}", .hostname = "host"}};
+    call c;
+    char path[128], byte;
+    join(&a, "connector", "gate-1");
+    int listening = listen_as("front-x", path);
+    uint8_t *big = calloc(1, REQUEST_MAX);
+    crs_servers *list = list_of((peer *[]){&a, &x}, 2);
+    cereus_slice uid = cereus_slice_str("ada");
+    for (int i = 0; i < PUSHES; i++) /* more than the kernel keeps */
+        assert_int_equal(crs_rpc_push(a.link, "connector", list, cereus_slice_str("r"),
+                                      cereus_slice_of(big, REQUEST_MAX - 100), &uid, 1),
+                         CEREUS_OK);
+    settle();
+    int fd = accept(listening, NULL, NULL);
+    crs_rpc_server_gone(a.link, "front-x");
+    settle();
+    size_t got = 0;
+    ssize_t n;
+    while ((n = recv(fd, big, REQUEST_MAX, MSG_DONTWAIT)) > 0) {
+        got += (size_t)n;
+        settle();
+    }
+    assert_int_equal(n, 0); /* the end, and not before all has come */
+    assert_in_range(got, PUSHES * (REQUEST_MAX - 100), PUSHES * REQUEST_MAX);
+    close(fd);
+
+    assert_int_equal(ask(&a, "front-x", cereus_slice_str("x"), &c), CEREUS_OK);
+    settle();
+    fd = accept(listening, NULL, NULL);
+    assert_int_equal(recv(fd, big, REQUEST_MAX, MSG_DONTWAIT), HEAD + 1);
+    crs_rpc_server_gone(a.link, "front-x");
+    settle();
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+    test_pass(&world, 5000);
+    settle();
+    assert_int_equal(c.status, CEREUS_E_TIMEOUT);
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+    close(fd);
+    close(listening);
+    unlink(path);
+    free(big);
+    crs_servers_unref(list);
+    leave(&a);
+}
+
 /** One that is always a little behind must not fill it by and by. */
 static void a_peer_that_reads_slowly_is_served_for_ever(void **state)
 {
@@ -665,6 +715,7 @@ TEST_MAIN(IN_WORLD(requests_are_answered_in_any_number_over_one_connection),
           IN_WORLD(a_push_to_very_many_users_goes_in_parts), IN_WORLD(garbage_ends_its_connection_and_nothing_else),
           IN_WORLD(frames_may_come_in_any_parts), IN_WORLD(what_a_peer_said_before_it_went_is_heard),
           IN_WORLD(for_a_peer_that_does_not_read_only_so_much_waits),
+          IN_WORLD(who_leaves_is_hung_up_on_when_nothing_is_out_to_it),
           IN_WORLD(a_peer_that_reads_slowly_is_served_for_ever),
           IN_WORLD(without_descriptors_accepting_pauses_and_goes_on_later),
           IN_WORLD(a_directory_with_a_name_too_long_is_refused))
