@@ -118,7 +118,10 @@ class DemoTest(unittest.TestCase):
     def tearDown(self):
         """All end when asked, and leave nothing behind; no sanitizer has said anything."""
         self.demo.send_signal(signal.SIGINT)
-        rest, _ = self.demo.communicate(timeout=3 * BUSY_S)
+        try:
+            rest, _ = self.demo.communicate(timeout=5 * BUSY_S)  # it gives up on five servers, one after another
+        except subprocess.TimeoutExpired as e:
+            self.fail('does not end:\n' + self.lines.log + (self.lines.rest + (e.stdout or b'')).decode())
         log = self.lines.log + self.lines.rest.decode() + rest.decode()
         self.assertEqual(self.demo.returncode, 0, log)
         for word in ('Sanitizer', 'runtime error', 'assertion', 'Traceback', 'does not end'):

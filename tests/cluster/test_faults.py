@@ -71,12 +71,10 @@ class FaultsTest(ClusterTest):
         freeze(room)
         try:
             full = ['PIT-500'] if self.kind == 'local' else ['PIT-500', NOBODY]  # 64 MiB may wait; NATS cuts the slow one
-            players = self.play(front, 'room.x.echo', 30, bytes(1000000))
-            self.wait_for_all(players, 4)  # 120 MB in all
+            players = self.play(front, 'room.x.echo', 60, bytes(1000000))  # kernels may hold 70 MB more
+            self.wait_until(lambda: any(p.outcomes() & set(full) for p in players), 'some find no room')
             self.finish_all(players)
             self.assert_answered(players, ['PIT-408', *full])
-            codes = set().union(*(p.outcomes() for p in players))
-            self.assertTrue(codes & set(full))  # those that found no room
             if not SANITIZED:
                 self.assertLess(front.memory_kib(), 400 * 1024)
         finally:
