@@ -32,6 +32,7 @@ ONLY_PLAIN = ["--no-suite", "lint", "--no-suite", "bench-smoke"]
 ENV = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=0:abort_on_error=0:quarantine_size_mb=48",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "LSAN_OPTIONS": f"suppressions={ROOT}/scripts/lsan.supp:print_suppressions=0",
     "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={ROOT}/scripts/tsan.supp",
 }
 
