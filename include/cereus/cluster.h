@@ -17,6 +17,7 @@ typedef struct cereus_server {
     const char *hostname;
     bool frontend;
     const char *metadata; /* a JSON object of strings, as text */
+    bool draining;        /* it waits for its sessions to end, and then stops: what is new should go to others */
 } cereus_server;
 
 /** The value of @p key in a server's metadata, in the ctx's memory; NULL: it has none. */
@@ -48,7 +49,7 @@ CEREUS_API cereus_status cereus_app_on_server(cereus_app *app, cereus_server_fn 
  * Pick the server that gets a client's message.
  * @param session  whose message it is; may be asked for its id, uid and address, and by cereus_session_peek()
  * @param route    the full route; not NUL-terminated
- * @param servers  those of the type, at least one
+ * @param servers  those of the type, at least one; who drains is behind those who do not
  * @param ret_pick set to the index of one of them
  * @return CEREUS_OK; anything else, and an index that is none, is answered to the client as PIT-500 with the text of @p err
  * Thread: the session's loop; must not yield.
@@ -56,7 +57,7 @@ CEREUS_API cereus_status cereus_app_on_server(cereus_app *app, cereus_server_fn 
 typedef cereus_status cereus_route_fn(cereus_session *session, cereus_slice route, cereus_slice body,
                                       const cereus_server *const *servers, size_t server_count, size_t *ret_pick,
                                       void *user, cereus_error *err);
-/** Route messages for servers of @p type by @p fn; without, one is picked at random. A second call replaces the first.
+/** Route messages for servers of @p type by @p fn; without, one is picked at random, of those that do not drain if there are any. A second call replaces the first.
  * @return CEREUS_OK; CEREUS_E_STATE: the app runs already; CEREUS_E_NOMEM. Thread: setup. */
 CEREUS_API cereus_status cereus_app_add_route(cereus_app *app, const char *type, cereus_route_fn *fn, void *user);
 

@@ -25,7 +25,7 @@ extern "C" {
 
 typedef struct cereus_discovery cereus_discovery; /* whom a discovery tells */
 
-/** All are required but close. */
+/** All are required but update and close. */
 typedef struct cereus_discovery_engine {
     /**
      * Claim our id: two servers of one id must not run.
@@ -39,6 +39,10 @@ typedef struct cereus_discovery_engine {
     /** See the others, then be seen by them: calls come in from now on. cereus_discovery_set_list() has been called when
      * this returns. Anything but CEREUS_OK ends the start. Thread: fiber; may yield. */
     cereus_status (*join)(void *state, cereus_ctx *ctx, cereus_error *err);
+    /** We are something else now: tell the others, who have it with the next list. @param self  good until leave() or the next
+     * update(); our id and type do not change. NULL: others are not told, and go on sending what is new to a server that
+     * drains. Thread: fiber; may yield. */
+    cereus_status (*update)(void *state, cereus_ctx *ctx, const cereus_server *self, cereus_error *err);
     /** Be seen no more; also after a join that failed. Thread: fiber; may yield. */
     void (*leave)(void *state, cereus_ctx *ctx);
     /** Everything has ended; nothing may be told any more when this returns. May be NULL. */

@@ -202,16 +202,22 @@ static size_t sessions_left(cereus_app *app, unsigned end_on, int64_t until_ms, 
     return most;
 }
 
+static void drain_step(cereus_app *app, step s, crs_life_void_fn *fn, unsigned end_on, int64_t until_ms, bool *ret_cut)
+{
+    if (!fn || *ret_cut)
+        return;
+    crs_life_call call = call_of(app, s);
+    call.void_fn = fn;
+    crs_life_post(&call);
+    *ret_cut = !crs_app_await(app, &call, end_on, until_ms);
+}
+
 static void start_draining(cereus_app *app, unsigned end_on, int64_t until_ms, bool *ret_cut)
 {
-    for (crs_module *m = app->modules.last; m && !*ret_cut; m = m->prev) {
-        if (!m->decl.start_draining)
-            continue;
-        crs_life_call call = call_of(app, step_of_module(app, m));
-        call.void_fn = m->decl.start_draining;
-        crs_life_post(&call);
-        *ret_cut = !crs_app_await(app, &call, end_on, until_ms);
-    }
+    if (app->cluster)
+        drain_step(app, step_of_cluster(app), crs_cluster_drain, end_on, until_ms, ret_cut);
+    for (crs_module *m = app->modules.last; m; m = m->prev)
+        drain_step(app, step_of_module(app, m), m->decl.start_draining, end_on, until_ms, ret_cut);
 }
 
 void crs_drain(cereus_app *app)

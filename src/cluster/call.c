@@ -140,7 +140,7 @@ static cereus_status choose(call *c, cereus_slice route)
         c->to = crs_servers_by_id(l->servers, cereus_slice_str(server_id));
         return c->to ? CEREUS_OK : refuse(c, CEREUS_E_NOT_FOUND, "PIT-000", "server not found");
     }
-    size_t count, first = crs_servers_of_type(l->servers, type, &count);
+    size_t count, first = crs_servers_open(l->servers, type, &count);
     if (count == 0)
         return refuse(c, CEREUS_E_UNAVAILABLE, "PIT-500", "no servers available of this type");
     c->to = crs_servers_at(l->servers, first + crs_loop_random(l->d->loop, count));

@@ -56,7 +56,7 @@ static void tell_change(crs_cluster *c, const cereus_server *s, bool joined)
 
 static bool has_changed(const cereus_server *was, const cereus_server *is)
 {
-    return was->frontend != is->frontend || strcmp(was->type, is->type) != 0 ||
+    return was->frontend != is->frontend || was->draining != is->draining || strcmp(was->type, is->type) != 0 ||
            strcmp(was->hostname, is->hostname) != 0 || strcmp(was->metadata, is->metadata) != 0;
 }
 
@@ -70,7 +70,8 @@ static void tell_changes(crs_cluster *c, const crs_servers *was, const crs_serve
     for (size_t i = 0; i < crs_servers_count(now); i++) {
         const cereus_server *s = crs_server_view(crs_servers_at(now, i));
         crs_server *before = crs_servers_by_id(was, cereus_slice_str(s->id));
-        if (!before || (crs_servers_at(now, i) != before && has_changed(crs_server_view(before), s)))
+        bool self = strcmp(s->id, c->opt.self.id) == 0;
+        if (!self && (!before || (crs_servers_at(now, i) != before && has_changed(crs_server_view(before), s))))
             tell_change(c, s, true);
     }
 }
@@ -398,6 +399,26 @@ cereus_status crs_cluster_join(cereus_ctx *ctx, void *cluster)
         return cereus_fail(ctx, NULL, "%s", err.msg);
     atomic_store(&c->joined, true);
     return CEREUS_OK;
+}
+
+void crs_cluster_drain(cereus_ctx *ctx, void *cluster)
+{
+    crs_cluster *c = cluster;
+    cereus_server view = *crs_server_view(c->self);
+    view.draining = true;
+    char *text = crs_server_text(&view);
+    crs_server *self = NULL;
+    cereus_error err = {0};
+    cereus_status st = text ? crs_server_parse(cereus_slice_str(text), &self) : CEREUS_E_NOMEM;
+    if (!st) {
+        publish(c, crs_servers_changed(c->servers, self, NULL));
+        st = crs_discovery_update(c->discovery, ctx->fiber, self, &err);
+    }
+    if (st)
+        crs_log_warn(c->core->log, "others do not hear that this server drains, and go on calling it",
+                     CRS_STR("error", err.msg[0] ? err.msg : cereus_status_text(st)));
+    crs_server_unref(self);
+    crs_free(text);
 }
 
 void crs_cluster_leave(cereus_ctx *ctx, void *cluster)

@@ -66,6 +66,8 @@ cereus_status crs_cluster_register_sys(crs_core *core, cereus_error *err);
 cereus_status crs_cluster_open(crs_cluster *c, crs_dispatch *d, cereus_error *err);
 /** Serve, and register. A crs_life_fn; user: crs_cluster. Thread: fiber on the first loop. */
 cereus_status crs_cluster_join(cereus_ctx *ctx, void *cluster);
+/** Others shall send us nothing new. A crs_life_void_fn. Thread: fiber on the first loop. */
+void crs_cluster_drain(cereus_ctx *ctx, void *cluster);
 /** Deregister. A crs_life_void_fn. Thread: fiber on the first loop. */
 void crs_cluster_leave(cereus_ctx *ctx, void *cluster);
 /** End what runs on this loop. Thread: loop. */

@@ -182,6 +182,7 @@ static crs_server *pick(crs_cluster_loop *l, crs_agent *agent, const crs_call *c
     crs_server *same = !call->concurrent && agent->forwarding > 1 ? current(l, agent, first, count) : NULL;
     if (same) /* it stays where its others are */
         return same;
+    first = crs_servers_open(l->servers, type, &count);
     return crs_servers_at(l->servers, first + crs_loop_random(l->d->loop, count));
 }
 

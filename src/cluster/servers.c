@@ -85,11 +85,11 @@ cereus_status crs_server_parse(cereus_slice json, crs_server **ret_server)
     /* on a fiber's stack, so not just any depth */
     json_t *root = json.len < 64 * 1024 ? crs_json_parse(json, 0, &jerr) : NULL;
     const json_t *meta = member(root, "metadata"), *frontend = member(root, "frontend");
-    const json_t *host = member(root, "hostname");
+    const json_t *host = member(root, "hostname"), *draining = member(root, "draining");
     const char *id = text_of(member(root, "id")), *type = text_of(member(root, "type"));
     const char *hostname = host ? text_of(host) : "";
     bool bad = !id || !type || !hostname || !good_name(id) || !good_name(type) ||
-               (frontend && !json_is_boolean(frontend)) ||
+               (frontend && !json_is_boolean(frontend)) || (draining && !json_is_boolean(draining)) ||
                (meta && !json_is_null(meta) && !(json_is_object(meta) && strings_only(meta)));
     crs_bytes text;
     crs_bytes_init(&text, 64 * 1024);
@@ -112,6 +112,7 @@ cereus_status crs_server_parse(cereus_slice json, crs_server **ret_server)
         s->view.hostname = keep(&at, hostname);
         s->hash = crs_hash_bytes(id, strlen(id));
         s->view.frontend = json_is_true(frontend);
+        s->view.draining = json_is_true(draining);
         s->view.metadata = memcpy(at, text.data, text.len);
         *ret_server = s;
     }
@@ -135,6 +136,8 @@ char *crs_server_text(const cereus_server *server)
             st = crs_json_text(values[i], &text);
         json_decref(values[i]);
     }
+    if (!st && server->draining) /* servers of Pitaya pass it over */
+        st = crs_bytes_append_str(&text, ",\"draining\":true");
     if (!st)
         st = crs_bytes_append(&text, "}", 2); /* its NUL too */
     if (st)
@@ -172,6 +175,8 @@ static int compare(const void *a, const void *b)
 {
     const crs_server *x = *(crs_server *const *)a, *y = *(crs_server *const *)b;
     int order = strcmp(x->view.type, y->view.type);
+    if (order == 0)
+        order = x->view.draining - y->view.draining;
     return order ? order : strcmp(x->view.id, y->view.id);
 }
 
@@ -275,5 +280,14 @@ size_t crs_servers_of_type(const crs_servers *list, cereus_slice type, size_t *r
 {
     size_t first = bound(list, type, false);
     *ret_count = bound(list, type, true) - first;
+    return first;
+}
+
+size_t crs_servers_open(const crs_servers *list, cereus_slice type, size_t *ret_count)
+{
+    size_t count, first = crs_servers_of_type(list, type, &count), open = count;
+    while (open > 0 && list->all[first + open - 1]->view.draining)
+        open--;
+    *ret_count = open ? open : count;
     return first;
 }

@@ -16,7 +16,8 @@ typedef struct crs_servers crs_servers;
 enum { CRS_SERVERS_MAX = 16384, CRS_SERVER_NAME_MAX = 255 };
 
 /**
- * A server from what it says of itself: {"id","type","metadata","frontend","hostname"}, cluster-protocol.md 10.1.
+ * A server from what it says of itself: {"id","type","metadata","frontend","hostname"}, cluster-protocol.md 10.1, and
+ * "draining" of ours.
  * @return CEREUS_OK; CEREUS_E_MALFORMED: no such JSON, or a name that cannot be one (empty, too long, with a slash or a
  *         control character); CEREUS_E_NOMEM. Ownership: gives a reference.
  */
@@ -41,7 +42,9 @@ size_t crs_servers_count(const crs_servers *list);
 crs_server *crs_servers_at(const crs_servers *list, size_t i);
 /** NULL: none. */
 crs_server *crs_servers_by_id(const crs_servers *list, cereus_slice id);
-/** Those of @p type, @p *ret_count of them, beginning at the returned index. */
+/** Those of @p type, @p *ret_count of them, beginning at the returned index; who drains is behind the others. */
 size_t crs_servers_of_type(const crs_servers *list, cereus_slice type, size_t *ret_count);
+/** Those of them that get what is new: who does not drain, or all when all do. */
+size_t crs_servers_open(const crs_servers *list, cereus_slice type, size_t *ret_count);
 
 #endif

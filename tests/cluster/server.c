@@ -74,6 +74,12 @@ static cereus_status say(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     return cereus_push_to_users(ctx, "onSay", cereus_text(text), uids, 1, "front", NULL, NULL);
 }
 
+/** Which frontend answers a call that names none. */
+static cereus_status front(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    return cereus_rpc_raw(ctx, "front.x.who", in, out, NULL);
+}
+
 /** How many servers of a type there are. */
 static cereus_status members(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
@@ -101,8 +107,10 @@ static const cereus_method methods[] = {
     CEREUS_RAW_REQUEST("who", who),         CEREUS_RAW_REQUEST("echo", echo),       CEREUS_RAW_REQUEST("slow", slow),
     CEREUS_RAW_REQUEST("note", note),       CEREUS_RAW_REQUEST("bind", bind_to),    CEREUS_RAW_REQUEST("tell", tell),
     CEREUS_RAW_REQUEST("members", members), CEREUS_RAW_REQUEST("counter", counter), CEREUS_RAW_REQUEST("ready", ready),
-    CEREUS_RAW_REQUEST("say", say),
+    CEREUS_RAW_REQUEST("say", say),         CEREUS_RAW_REQUEST("front", front),
 };
+
+static const cereus_method remotes[] = {CEREUS_RAW_REQUEST("who", who)};
 
 static cereus_status start(cereus_app *app, char **argv, bool frontend, cereus_error *err)
 {
@@ -117,6 +125,7 @@ static cereus_status start(cereus_app *app, char **argv, bool frontend, cereus_e
         CEREUS_TRY(cereus_config_set(cereus_app_config(app), *arg, value, err));
     }
     CEREUS_TRY(cereus_app_register(app, "x", methods, sizeof methods / sizeof *methods, NULL, err));
+    CEREUS_TRY(cereus_app_register_remote(app, "x", remotes, 1, NULL, err));
     if (frontend)
         CEREUS_TRY(cereus_app_listen(app, "tcp://127.0.0.1:0", err));
     return cereus_app_start(app, err);

@@ -238,6 +238,27 @@ class FaultsTest(ClusterTest):
             self.assertEqual(p.problem, 'closed')
             self.assertEqual(p.answers[-1][2:], ('PIT-500', b'{"code":"PIT-500","msg":"the server is stopping"}'))
 
+    def test_who_drains_gets_nothing_new(self):
+        fronts = [self.serve('front', 'front-0', 'pitaya.session.drain.enabled=true', 'pitaya.session.drain.period=20ms'),
+                  self.serve('front', 'front-1')]
+        self.serve('room', 'room-1')
+        for f in fronts:
+            self.await_members(f, 'room', 1)
+        ada = self.listen(fronts[0], b'ada')
+        kept, = self.play(fronts[0], 'room.x.echo', body=b'%d'.__mod__)
+        asker, = self.play(fronts[1], 'room.x.front')
+        asker.wait_for(1, body=b'front-0')
+        fronts[0].proc.send_signal(signal.SIGTERM)
+        self.wait_until(lambda: {a[3] for a in asker.answers[-50:]} == {b'front-1'}, 'the other one gets all calls')
+        teller, = self.play(fronts[1], 'room.x.say', body=b'ada %d'.__mod__)
+        teller.wait_for(20)  # who is there still, is there still
+        kept.wait_for(20)
+        self.finish_all([teller, kept, asker])
+        ada.wait_for(a[3][4:] for a in teller.answers)
+        ada.finish()
+        self.assertIsNone(fronts[0].wait())
+        self.assert_answered([teller, kept, asker], [])
+
     def test_all_servers_are_restarted_one_after_another(self):
         # Every request is answered, but those that a connection was closed on, and these were not handled: asked again
         # elsewhere they are handled once. What was acknowledged is there: notes in the journal, pushes with who listens.

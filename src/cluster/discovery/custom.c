@@ -121,9 +121,9 @@ cereus_status cereus_discovery_set_list(cereus_discovery *d, const cereus_server
         has_self |= strcmp(crs_server_view(l->servers[l->count])->id, d->base.opt.self->id) == 0;
         l->count++;
     }
+    pthread_mutex_lock(&d->mu);
     if (!has_self)
         l->servers[l->count++] = crs_server_ref(d->self);
-    pthread_mutex_lock(&d->mu);
     list *old = d->told;
     d->told = l;
     if (d->live && !d->posted) {
@@ -196,6 +196,24 @@ static cereus_status custom_start(crs_discovery *base, crs_fiber *fiber, cereus_
     return st ? tell_failure(base, st, &why, err) : CEREUS_OK;
 }
 
+static cereus_status custom_update(crs_discovery *base, crs_fiber *fiber, crs_server *self, cereus_error *err)
+{
+    cereus_discovery *d = custom_of(base);
+    cereus_ctx ctx;
+    if (!base->opt.engine->update)
+        return crs_fail(err, CEREUS_E_UNSUPPORTED, "discovery \"%s\" has no update", base->opt.engine_name);
+    pthread_mutex_lock(&d->mu);
+    crs_server *old = d->self;
+    d->self = crs_server_ref(self);
+    pthread_mutex_unlock(&d->mu);
+    crs_server_unref(old);
+    crs_ctx_init(&ctx, base->opt.core->loops[0], fiber, "discovery");
+    cereus_error why = {0};
+    cereus_status st = base->opt.engine->update(d->state, &ctx, crs_server_view(d->self), &why);
+    crs_ctx_fini(&ctx);
+    return st ? tell_failure(base, st, &why, err) : CEREUS_OK;
+}
+
 static void custom_leave(crs_discovery *base, crs_fiber *fiber)
 {
     cereus_discovery *d = custom_of(base);
@@ -226,6 +244,7 @@ const crs_discovery_ops crs_discovery_custom = {
     .size = sizeof(cereus_discovery),
     .claim = custom_claim,
     .start = custom_start,
+    .update = custom_update,
     .leave = custom_leave,
     .close = custom_close,
     .fini = custom_fini,

@@ -39,6 +39,11 @@ cereus_status crs_discovery_start(crs_discovery *d, crs_fiber *fiber, cereus_err
     return d->ops->start(d, fiber, err);
 }
 
+cereus_status crs_discovery_update(crs_discovery *d, crs_fiber *fiber, crs_server *self, cereus_error *err)
+{
+    return d->loop ? d->ops->update(d, fiber, self, err) : crs_fail(err, CEREUS_E_STATE, "it has not started");
+}
+
 void crs_discovery_leave(crs_discovery *d, crs_fiber *fiber)
 {
     if (d->loop)

@@ -2,7 +2,8 @@
  * first loop, and is told the whole list or what has changed in it.
  *
  *    claim()  setup: the entry is made ready         start()  fiber: we see the others, then they see us
- *    leave()  fiber: they do not any more            free()   after all loops have ended
+ *    update() fiber: we are something else now       leave()  fiber: they do not any more
+ *    free()   after all loops have ended
  *
  * Of two servers with one id `local` refuses the second, in claim(); with etcd they take the entry from each other, and the
  * log warns.
@@ -52,6 +53,9 @@ cereus_status crs_discovery_claim(const crs_discovery_ops *ops, const crs_discov
                                   crs_discovery **ret_discovery, cereus_error *err);
 /** The list is known when this returns, and we are in it. Thread: fiber; may yield. */
 cereus_status crs_discovery_start(crs_discovery *d, crs_fiber *fiber, cereus_error *err);
+/** Tell the others what we are now: @p self, with our id and type. Thread: fiber; may yield. @return CEREUS_OK: they hear of it
+ * in time; CEREUS_E_STATE: not started; CEREUS_E_UNSUPPORTED: the engine cannot; CEREUS_E_IO, CEREUS_E_NOMEM. */
+cereus_status crs_discovery_update(crs_discovery *d, crs_fiber *fiber, crs_server *self, cereus_error *err);
 /** Thread: fiber; may yield. Fine when it has not started. */
 void crs_discovery_leave(crs_discovery *d, crs_fiber *fiber);
 /** End what runs on the loop. Thread: loop. */

@@ -19,6 +19,7 @@ struct crs_discovery_ops {
     size_t size; /* of the engine's own struct, cleared */
     cereus_status (*claim)(crs_discovery *d, cereus_error *err);
     cereus_status (*start)(crs_discovery *d, crs_fiber *fiber, cereus_error *err);
+    cereus_status (*update)(crs_discovery *d, crs_fiber *fiber, crs_server *self, cereus_error *err);
     void (*leave)(crs_discovery *d, crs_fiber *fiber);
     void (*close)(crs_discovery *d);
     void (*fini)(crs_discovery *d);

@@ -40,9 +40,10 @@ typedef struct resync {
 typedef struct etcd_discovery {
     crs_discovery base;
     crs_etcd *etcd;
-    char *prefix, *key, *health_key, *text; /* set once by claim() */
-    crs_server *self;                       /* set once by claim() */
-    crs_strmap known;                       /* others by id: struct known */
+    char *prefix, *key, *health_key; /* set once by claim() */
+    char *text;                      /* what our entry says, and the same as a server; update() changes them */
+    crs_server *self;
+    crs_strmap known; /* others by id: struct known */
     crs_etcd_watch *watch;
     int64_t lease; /* the last that was granted */
     crs_etcd_lease *kept;
@@ -56,7 +57,7 @@ typedef struct etcd_discovery {
     int64_t failures;     /* to register, in a row */
     uint64_t registrations;
     bool speaks_tls, logs_in;
-    bool taking_snapshot, registering, registered, healthy, asking_health, leaving, closed;
+    bool taking_snapshot, registering, changed, registered, healthy, asking_health, leaving, closed;
     crs_fiber *starter; /* parked in start(); NULL: it has ended */
     bool start_done;
     cereus_error start_err;
@@ -430,6 +431,8 @@ static void on_self_put(cereus_status status, const crs_etcd_result *result, con
     e->healthy = true;
     e->failures = 0;
     e->put_revision = result->revision;
+    if (e->changed) /* while it was under way */
+        put_self(e);
     CRS_COUNT(&e->base.loop->counters, discovery_registrations);
     update_ready(e);
     if (e->registrations++)
@@ -446,6 +449,7 @@ static void put_self(etcd_discovery *e)
         .kind = CRS_ETCD_PUT, .key = cereus_slice_str(e->key), .value = cereus_slice_str(e->text), .lease = e->lease};
     cereus_error err;
     e->registering = true;
+    e->changed = false;
     if (crs_etcd_start(e->etcd, &op, e->starter ? start_timeout(e) : 0, on_self_put, e, &err))
         register_failed(e, &err);
 }
@@ -778,6 +782,24 @@ static cereus_status etcd_start(crs_discovery *d, crs_fiber *fiber, cereus_error
     return CEREUS_OK;
 }
 
+static cereus_status etcd_update(crs_discovery *d, crs_fiber *fiber, crs_server *self, cereus_error *err)
+{
+    CRS_UNUSED(fiber);
+    etcd_discovery *e = etcd_of(d);
+    char *text = crs_server_text(crs_server_view(self));
+    if (!text)
+        return crs_fail(err, CEREUS_E_NOMEM, "discovery: out of memory");
+    crs_free(e->text);
+    e->text = text;
+    crs_server_unref(e->self);
+    e->self = crs_server_ref(self);
+    if (e->registering)
+        e->changed = true;
+    else if (e->registered)
+        put_self(e); /* else it is put when we are back */
+    return CEREUS_OK;
+}
+
 static void etcd_leave(crs_discovery *d, crs_fiber *fiber)
 {
     etcd_discovery *e = etcd_of(d);
@@ -834,6 +856,7 @@ const crs_discovery_ops crs_discovery_etcd = {
     .size = sizeof(etcd_discovery),
     .claim = etcd_claim,
     .start = etcd_start,
+    .update = etcd_update,
     .leave = etcd_leave,
     .close = etcd_close,
     .fini = etcd_fini,

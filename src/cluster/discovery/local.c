@@ -120,9 +120,10 @@ static cereus_status local_claim(crs_discovery *d, cereus_error *err)
     return st;
 }
 
-static cereus_status tell(local_discovery *l, cereus_error *err)
+/** It is never shorter than what it said before. */
+static cereus_status tell(local_discovery *l, const cereus_server *self, cereus_error *err)
 {
-    char *text = crs_server_text(l->base.opt.self);
+    char *text = crs_server_text(self);
     if (!text)
         return crs_fail(err, CEREUS_E_NOMEM, "discovery: out of memory");
     size_t len = strlen(text);
@@ -232,11 +233,17 @@ static cereus_status local_start(crs_discovery *d, crs_fiber *fiber, cereus_erro
     l->watching = true;
     crs_timer_init(&l->again, on_again);
     uv_poll_start(&l->watch, UV_READABLE, on_change);
-    CEREUS_TRY(tell(l, err));
+    CEREUS_TRY(tell(l, d->opt.self, err));
     scan(l);
     look_again(l, LOOK_ANYWAY_MS);
     atomic_store_explicit(&d->ready, true, memory_order_relaxed);
     return CEREUS_OK;
+}
+
+static cereus_status local_update(crs_discovery *d, crs_fiber *fiber, crs_server *self, cereus_error *err)
+{
+    CRS_UNUSED(fiber);
+    return tell(local_of(d), crs_server_view(self), err);
 }
 
 static void local_leave(crs_discovery *d, crs_fiber *fiber)
@@ -276,6 +283,7 @@ const crs_discovery_ops crs_discovery_local = {
     .size = sizeof(local_discovery),
     .claim = local_claim,
     .start = local_start,
+    .update = local_update,
     .leave = local_leave,
     .close = local_close,
     .fini = local_fini,

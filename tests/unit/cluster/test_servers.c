@@ -24,10 +24,11 @@ static void all_that_a_server_says_is_kept_and_told_again(void **state)
 {
     static const char text[] =
         "{\"id\":\"room-1\",\"type\":\"room\",\"metadata\":{\"a\":\"1\",\"lang\":\"\\u003cc\\u003e\"},"
-        "\"frontend\":true,\"hostname\":\"host\"}";
+        "\"frontend\":true,\"hostname\":\"host\",\"draining\":true}";
     crs_server *s;
     assert_int_equal(parse(text, &s), CEREUS_OK);
     const cereus_server *v = crs_server_view(s);
+    assert_true(v->draining);
     assert_string_equal(v->id, "room-1");
     assert_string_equal(v->type, "room");
     assert_string_equal(v->hostname, "host");
@@ -89,6 +90,7 @@ static void what_cannot_be_a_server_is_refused(void **state)
                                         "{\"id\":\"a\",\"type\":\"b\",\"metadata\":{\"n\":1}}",
                                         "{\"id\":\"a\",\"type\":\"b\",\"metadata\":[]}",
                                         "{\"id\":\"a\",\"type\":\"b\",\"frontend\":\"yes\"}",
+                                        "{\"id\":\"a\",\"type\":\"b\",\"draining\":1}",
                                         "{\"id\":\"a\",\"type\":\"b\",\"hostname\":7}",
                                         "{\"id\":\"\xff\",\"type\":\"b\"}"};
     crs_server *s = NULL;
@@ -106,6 +108,35 @@ static void what_cannot_be_a_server_is_refused(void **state)
     snprintf(text, sizeof text, "{\"id\":\"%s\",\"type\":\"b\"}", name);
     assert_int_equal(parse(text, &s), CEREUS_OK);
     crs_server_unref(s);
+}
+
+static void who_drains_is_behind_the_others_and_gets_nothing_new(void **state)
+{
+    static const char *const texts[] = {
+        "{\"id\":\"a\",\"type\":\"room\",\"draining\":true}", "{\"id\":\"b\",\"type\":\"room\",\"draining\":false}",
+        "{\"id\":\"c\",\"type\":\"room\",\"draining\":true}", "{\"id\":\"d\",\"type\":\"shop\"}"};
+    crs_server *all[4];
+    size_t count;
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(parse(texts[i], &all[i]), CEREUS_OK);
+    cereus_slice room = cereus_slice_str("room");
+    crs_servers *list = crs_servers_new(all, 4);
+    size_t first = crs_servers_of_type(list, room, &count);
+    assert_int_equal(count, 3);
+    assert_ptr_equal(crs_servers_at(list, first), all[1]);
+    assert_int_equal(crs_servers_open(list, room, &count), first);
+    assert_int_equal(count, 1);
+    crs_servers_open(list, cereus_slice_str("shop"), &count);
+    assert_int_equal(count, 1);
+    crs_servers_open(list, cereus_slice_str("none"), &count);
+    assert_int_equal(count, 0);
+    crs_servers *less = crs_servers_changed(list, NULL, "b"); /* better one that drains than none */
+    crs_servers_open(less, room, &count);
+    assert_int_equal(count, 2);
+    crs_servers_unref(less);
+    crs_servers_unref(list);
+    for (size_t i = 0; i < 4; i++)
+        crs_server_unref(all[i]);
 }
 
 static void depths_that_a_fiber_has_no_stack_for_are_refused(void **state)
@@ -223,6 +254,7 @@ static void a_changed_list_leaves_the_old_one_as_it_was(void **state)
 TEST_MAIN(cmocka_unit_test(all_that_a_server_says_is_kept_and_told_again),
           cmocka_unit_test(names_of_members_have_no_case), cmocka_unit_test(what_is_missing_is_empty),
           cmocka_unit_test(what_cannot_be_a_server_is_refused),
+          cmocka_unit_test(who_drains_is_behind_the_others_and_gets_nothing_new),
           cmocka_unit_test(depths_that_a_fiber_has_no_stack_for_are_refused),
           cmocka_unit_test(each_prefix_and_each_changed_byte_is_taken_or_refused),
           cmocka_unit_test(servers_are_found_by_id_and_by_type), cmocka_unit_test(of_two_with_one_id_the_later_counts),
