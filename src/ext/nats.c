@@ -31,12 +31,13 @@ enum {
     OUT_MAX = 64 << 20,         /* bytes that wait for a NATS server which does not read */
     CLOSE_FLUSH_MS = 500,       /* for what was published before the end */
     REOPEN_WAIT_MAX_MS = 30000, /* between attempts, doubled from reconnect_wait_ms on */
+    LEARNED_MAX = 16,           /* servers beside those of the options */
     INBOX_CAP = 64,
     ID_DIGITS = 16,
 };
 
 /* word from other threads */
-enum { FLAG_LOST = 1, FLAG_CLOSED = 4, FLAG_LAME = 8, FLAG_SLOW = 16, FLAG_ERROR = 32, FLAG_OPENED = 64 };
+enum { FLAG_LOST = 1, FLAG_CLOSED = 2, FLAG_LAME = 4, FLAG_SLOW = 8, FLAG_ERROR = 16, FLAG_OPENED = 32 };
 
 struct crs_nats_sub {
     crs_list link; /* on `subscribed`; while there is no connection perhaps on `waiting` or `dying` */
@@ -65,17 +66,19 @@ struct crs_nats {
     crs_nats_sub *inbox_sub;
     crs_nats_sub *busy[CRS_NATS_BUSY_MAX + 1];
     crs_list subscribed, waiting, dying;
-    poller *poller;          /* loop; NULL: nothing to poll */
-    bool blocked;            /* loop: the socket takes no more */
-    uint64_t writes;         /* loop */
-    bool lost_told;          /* loop: on_state(false) was the last */
-    size_t pollers_open;     /* loop: of those that libuv has not let go */
-    crs_timer reopen;        /* loop */
-    uint64_t reopen_wait_ms; /* loop */
-    uint64_t jitter_ms;      /* set once */
-    pthread_t opener;        /* loop: while `opening` */
-    bool opening;            /* loop */
-    bool refused;            /* loop: since the connection was lost, and this has been said */
+    poller *poller;             /* loop; NULL: nothing to poll */
+    bool blocked;               /* loop: the socket takes no more */
+    uint64_t writes;            /* loop */
+    bool lost_told;             /* loop: on_state(false) was the last */
+    size_t pollers_open;        /* loop: of those that libuv has not let go */
+    crs_timer reopen;           /* loop */
+    uint64_t reopen_wait_ms;    /* loop */
+    uint64_t jitter_ms;         /* set once */
+    char *learned[LEARNED_MAX]; /* loop; URLs of servers that NATS has told of; the newest replaces the oldest */
+    size_t learned_count;       /* loop; how many there have been */
+    pthread_t opener;           /* loop: while `opening` */
+    bool opening;               /* loop */
+    bool refused;               /* loop: since the connection was lost, and this has been said */
     crs_deferred flush;
     crs_mail word;
     atomic_bool word_posted;
@@ -211,6 +214,8 @@ static void maybe_free(crs_nats *n)
     void *user = n->on_closed_user;
     pthread_cond_destroy(&n->changed);
     pthread_mutex_destroy(&n->mu);
+    for (size_t i = 0; i < LEARNED_MAX; i++)
+        crs_free(n->learned[i]);
     crs_free(n);
     if (on_closed)
         on_closed(user);
@@ -648,6 +653,43 @@ static void take_opened(crs_nats *n)
     reopen_later(n);
 }
 
+static void learn(crs_nats *n, const char *url)
+{
+    for (size_t i = 0; i < CRS_MIN(n->learned_count, (size_t)LEARNED_MAX); i++) {
+        if (strcmp(n->learned[i], url) == 0)
+            return;
+    }
+    char *copy = crs_strdup(url);
+    if (!copy)
+        return;
+    char **at = &n->learned[n->learned_count++ % LEARNED_MAX];
+    crs_free(*at);
+    *at = copy;
+}
+
+/** The next connection may go to any server of the cluster that the last one was of. */
+static void learn_servers(crs_nats *n)
+{
+    char **found = NULL;
+    int found_count = 0;
+    if (LIB->natsConnection_GetDiscoveredServers(n->conn, &found, &found_count) != NATS_OK || found_count == 0)
+        return;
+    for (int i = 0; i < found_count; i++) {
+        learn(n, found[i]);
+        free(found[i]); /* the library's */
+    }
+    free(found);
+    size_t count = n->opt.url_count, learned = CRS_MIN(n->learned_count, (size_t)LEARNED_MAX);
+    const char **urls = crs_malloc((count + learned) * sizeof *urls);
+    if (!urls)
+        return;
+    memcpy(urls, n->opt.urls, count * sizeof *urls);
+    memcpy(urls + count, n->learned, learned * sizeof *urls);
+    if (LIB->natsOptions_SetServers(n->lib_opt, urls, (int)(count + learned)) != NATS_OK)
+        crs_log_warn(n->loop->log, "servers that NATS has told of are not tried", CRS_STR("first", urls[count]));
+    crs_free(urls);
+}
+
 /** The library has closed it: another one is made, which gets the subscriptions. */
 static void replace_conn(crs_nats *n)
 {
@@ -661,6 +703,7 @@ static void replace_conn(crs_nats *n)
         s->dropped = 0;
         crs_list_push(&n->waiting, &s->link);
     }
+    learn_servers(n);
     LIB->natsConnection_Destroy(n->conn);
     n->conn = NULL;
     n->refused = false;
@@ -913,8 +956,7 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
     cereus_status st = status_of(lib);
     if (lib != NATS_OK)
         crs_fail(err, st, "%s", LIB->nats_GetLastError(NULL) ? LIB->nats_GetLastError(NULL) : "not connected");
-    n->opt.urls = NULL; /* the library has copied them */
-    n->opt.name = NULL;
+    n->opt.name = NULL; /* the library has copied it */
     if (lib == NATS_OK) {
         atomic_store(&n->up, true);
         apply(n);

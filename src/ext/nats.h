@@ -24,7 +24,7 @@ typedef struct crs_nats_message {
 typedef void crs_nats_fn(void *user, const crs_nats_message *message); /* Thread: loop */
 
 typedef struct crs_nats_options {
-    const char *const *urls; /* copied */
+    const char *const *urls; /* borrowed for its life; later, others of the same cluster are tried, too */
     size_t url_count;
     const char *name; /* what NATS shows of us; copied */
     /* TLS, if any is set or a URL is tls://; read and copied */

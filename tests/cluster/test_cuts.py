@@ -101,6 +101,24 @@ class CutsTest(ClusterTest):
         self.assert_answered(players, [*RETRYABLE, NOBODY])  # who is back before the other finds nobody
         self.assert_answered(here, [])
 
+    def test_a_nats_server_dies_and_another_of_its_cluster_is_gone_to(self):
+        cluster = ('--cluster_name', 'c', '--cluster', 'nats://127.0.0.1:-1')
+        first = cereus_engines.Nats(*cluster)
+        self.addCleanup(first.stop)
+        second = cereus_engines.Nats(*cluster, '--routes', first.cluster)
+        self.addCleanup(second.stop)
+        cereus_engines.await_cluster(first.url, 2)
+        front = self.serve('front', 'front-1', nats=first.url)  # nobody tells them of the other
+        self.serve('room', 'room-1', nats=first.url)
+        self.await_members(front, 'room', 1)
+        players = self.play(front, 'room.x.echo', 4, b'%d'.__mod__)
+        self.wait_for_all(players, 20)
+        first.proc.kill()
+        self.wait_for_all(players, 1, 'PIT-500')
+        self.await_ok(players)
+        self.finish_all(players)
+        self.assert_answered(players, [*RETRYABLE, NOBODY])
+
     def test_nats_that_hangs_is_noticed_by_pings(self):
         proxy, url = self.nats_proxy()
         fronts = [self.serve('front', 'front-0', *PINGS, nats=url), self.serve('front', 'front-1')]

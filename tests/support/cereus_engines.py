@@ -75,7 +75,7 @@ class Etcd:
 
 
 class Nats:
-    """nats-server, with more arguments for it. url: nats://HOST:PORT."""
+    """nats-server, with more arguments for it. url: nats://HOST:PORT; cluster: where others of a cluster connect."""
 
     def __init__(self, *args):
         self.dir = tempfile.mkdtemp(prefix='cereus-nats-')
@@ -89,7 +89,9 @@ class Nats:
         while True:
             try:
                 with open(ports) as f:
-                    self.url = json.load(f)['nats'][0]
+                    places = json.load(f)
+                self.url = places['nats'][0]
+                self.cluster = places.get('cluster', [None])[0]
                 return
             except (OSError, ValueError):
                 if self.proc.poll() is not None or time.monotonic() > deadline:
@@ -216,6 +218,20 @@ class MuteInDirectory:
     def stop(self):
         self.sock.close()
         os.unlink(self.path)
+
+
+def await_cluster(nats, count):
+    """Until that server tells clients of @p count servers."""
+    host, port = nats.split('://', 1)[1].rsplit(':', 1)
+    deadline = time.monotonic() + START_S
+    while True:
+        with socket.create_connection((host, int(port)), 20) as sock, sock.makefile('rb') as lines:
+            info = json.loads(lines.readline().split(b' ', 1)[1])
+        if len(info.get('connect_urls', ())) >= count:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError('NATS knows of %r only' % info.get('connect_urls'))
+        time.sleep(0.02)
 
 
 def publish(nats, messages):

@@ -37,7 +37,8 @@ static void on_message(void *user, const crs_nats_message *message)
 
 static cereus_status connect_to(world *w, size_t pending_max, cereus_error *err)
 {
-    const char *const urls[] = {nats.url};
+    static const char *urls[1];
+    urls[0] = nats.url;
     crs_nats_options opt = {.urls = urls,
                             .url_count = 1,
                             .name = "tester",
