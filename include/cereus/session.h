@@ -114,7 +114,8 @@ CEREUS_API struct json_t *cereus_session_handshake(cereus_ctx *ctx, cereus_sessi
 /**
  * Push to users, wherever they are connected. The value is serialised once, and framed once for all of this server; to others
  * goes one message to each frontend of the type (`local`) or for each user (NATS). Does not wait for the sessions: what another
- * loop or server drops is not reported, nor who is nowhere in a cluster.
+ * loop or server drops is not reported, nor who is nowhere in a cluster; a uid that nobody can be bound to is (over NATS one
+ * with blanks, or with a wildcard).
  * @param uids           borrowed until the call returns
  * @param frontend_type  the type of server they are connected to; NULL or "": this server's. Alone, users of another type
  *                       cannot be reached; a backend must name one

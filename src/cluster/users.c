@@ -41,15 +41,15 @@ static size_t push_to_users(cereus_ctx *ctx, const char *type, cereus_slice rout
     size_t n = 0, wanted = 0;
     for (size_t i = 0; i < count; i++) {
         wanted += want[i];
-        if (want[i] && batch)
+        if (want[i] && batch && crs_rpc_can_be_user(l->link, uids[i]))
             batch[n++] = cereus_slice_str(uids[i]);
     }
     bool sent = batch && crs_rpc_push(l->link, type, l->servers, route, body, batch, n) == CEREUS_OK;
     for (size_t i = 0; i < count; i++) {
         if (want[i])
-            failed[i] = !sent;
+            failed[i] = !sent || !crs_rpc_can_be_user(l->link, uids[i]);
     }
-    return sent ? 0 : wanted;
+    return sent ? wanted - n : wanted;
 }
 
 static size_t kick_users(cereus_ctx *ctx, const char *type, const char *const *uids, const bool *want, size_t count,
@@ -60,7 +60,8 @@ static size_t kick_users(cereus_ctx *ctx, const char *type, const char *const *u
     for (size_t i = 0; i < count; i++) {
         if (!want[i])
             continue;
-        failed[i] = crs_rpc_kick(l->link, type, l->servers, cereus_slice_str(uids[i])) != CEREUS_OK;
+        failed[i] = !crs_rpc_can_be_user(l->link, uids[i]) ||
+                    crs_rpc_kick(l->link, type, l->servers, cereus_slice_str(uids[i])) != CEREUS_OK;
         failed_count += failed[i];
     }
     return failed_count;

@@ -695,8 +695,8 @@ static cereus_status nats_push(crs_rpc_link *link, const char *type, const crs_s
         return st;
     }
     for (size_t i = 0; !st && i < count; i++) {
-        if (!good_name(uids[i]) || !user_subject(subject, type, uids[i], "push"))
-            continue; /* nobody can be bound to it */
+        if (!user_subject(subject, type, uids[i], "push"))
+            return CEREUS_E_INVALID;
         l->scratch.len = 0;
         st = crs_push_encode(&(crs_push_msg){.route = route, .uid = uids[i], .data = data}, &l->scratch);
         if (!st)
@@ -713,8 +713,8 @@ static cereus_status nats_kick(crs_rpc_link *link, const char *type, const crs_s
     char subject[SUBJECT_MAX];
     if (!good_name(cereus_slice_str(type)))
         return CEREUS_E_INVALID;
-    if (!good_name(uid) || !user_subject(subject, type, uid, "kick"))
-        return CEREUS_OK;
+    if (!user_subject(subject, type, uid, "kick"))
+        return CEREUS_E_INVALID;
     l->scratch.len = 0;
     CEREUS_TRY(crs_kick_encode(uid, &l->scratch));
     return crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
@@ -732,6 +732,11 @@ static cereus_status nats_announce(crs_rpc_link *link, const crs_servers *server
 }
 
 /* ---- users who are bound here ---- */
+
+static bool nats_can_be_user(const char *uid)
+{
+    return good_name(cereus_slice_str(uid));
+}
 
 static cereus_status nats_watch(crs_rpc_link *link, const char *uid)
 {
@@ -784,6 +789,7 @@ const crs_rpc_ops crs_rpc_nats = {
     .push = nats_push,
     .kick = nats_kick,
     .announce = nats_announce,
+    .can_be_user = nats_can_be_user,
     .watch = nats_watch,
     .unwatch = nats_unwatch,
     .server_gone = nats_server_gone,

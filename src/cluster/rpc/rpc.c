@@ -323,6 +323,11 @@ cereus_status crs_rpc_announce(crs_rpc_link *link, const crs_servers *servers, c
     return link->rpc->ops->announce(link, servers, bind);
 }
 
+bool crs_rpc_can_be_user(const crs_rpc_link *link, const char *uid)
+{
+    return !link->rpc->ops->can_be_user || link->rpc->ops->can_be_user(uid);
+}
+
 cereus_status crs_rpc_watch(crs_rpc_link *link, const char *uid)
 {
     return link->rpc->ops->watch ? link->rpc->ops->watch(link, uid) : CEREUS_OK;

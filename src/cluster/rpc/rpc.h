@@ -94,6 +94,8 @@ CEREUS_MUST_USE cereus_status crs_rpc_kick(crs_rpc_link *link, const char *type,
 /** Tell the other frontends of our type that @p uid is bound here now. As push. */
 CEREUS_MUST_USE cereus_status crs_rpc_announce(crs_rpc_link *link, const crs_servers *servers,
                                                const crs_bind_msg *bind);
+/** Can a user of this uid be reached at all? false: nobody can be bound to it. */
+bool crs_rpc_can_be_user(const crs_rpc_link *link, const char *uid);
 /** Pushes and kicks for @p uid shall come to this link from now on, and until as many unwatch() as watch(). */
 CEREUS_MUST_USE cereus_status crs_rpc_watch(crs_rpc_link *link, const char *uid);
 void crs_rpc_unwatch(crs_rpc_link *link, const char *uid);

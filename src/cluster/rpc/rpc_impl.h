@@ -50,6 +50,7 @@ struct crs_rpc_ops {
                           cereus_slice data, const cereus_slice *uids, size_t count);
     cereus_status (*kick)(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid);
     cereus_status (*announce)(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind);
+    bool (*can_be_user)(const char *uid);                        /* may be NULL */
     cereus_status (*watch)(crs_rpc_link *link, const char *uid); /* may be NULL */
     void (*unwatch)(crs_rpc_link *link, const char *uid);
     /** May be NULL. Answer the registered call when all that was asked for until now holds. */

@@ -103,10 +103,23 @@ static cereus_status drown(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     return CEREUS_OK;
 }
 
+/** Push to, and kick, a user that there may be and one that NATS could not tell from others. */
+static cereus_status reach(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[] = {"nobody", (const char *)in.data}, *failed[2] = {0};
+    size_t count = 0;
+    cereus_status st = cereus_push_to_users(ctx, "onTell", cereus_text("hello"), uids, 2, "connector", failed, &count);
+    cereus_test_check(st == CEREUS_E_FAILED && count == 1 && strcmp(failed[0], uids[1]) == 0);
+    st = cereus_kick_users(ctx, uids, 2, "connector", failed, &count);
+    cereus_test_check(st == CEREUS_E_FAILED && count == 1 && strcmp(failed[0], uids[1]) == 0);
+    *out = cereus_slice_str("one failed");
+    return CEREUS_OK;
+}
+
 static const cereus_method room[] = {
-    CEREUS_RAW_REQUEST("drown", drown),  CEREUS_RAW_REQUEST("echo", echo), CEREUS_RAW_REQUEST("slow", slow),
-    CEREUS_RAW_REQUEST("bind", bind_it), CEREUS_RAW_REQUEST("tell", tell), CEREUS_RAW_REQUEST("flood", flood),
-    CEREUS_RAW_REQUEST("large", large),
+    CEREUS_RAW_REQUEST("drown", drown),  CEREUS_RAW_REQUEST("echo", echo),   CEREUS_RAW_REQUEST("slow", slow),
+    CEREUS_RAW_REQUEST("bind", bind_it), CEREUS_RAW_REQUEST("tell", tell),   CEREUS_RAW_REQUEST("flood", flood),
+    CEREUS_RAW_REQUEST("large", large),  CEREUS_RAW_REQUEST("reach", reach),
 };
 
 static cereus_test_app *make_server(const char *type, const char *id, bool frontend)
@@ -271,6 +284,8 @@ static void uids_that_would_be_other_subjects_are_refused(void **state)
         cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
         const cereus_test_event *e = cereus_test_call_fails(c, "connector.room.bind", bad[i], "PIT-000");
         assert_string_equal(e->msg, "illegal uid");
+        if ((uint8_t)bad[i][0] != 0xff)
+            assert_string_equal(cereus_test_call(c, "connector.room.reach", bad[i]), "one failed");
         cereus_test_hang_up(c);
     }
     for (size_t i = 0; i < CEREUS_COUNT(good); i++)
