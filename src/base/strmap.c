@@ -2,15 +2,27 @@
 #include "base/strmap.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/random.h>
 
-static uint64_t seed;
+static atomic_uint_fast64_t seed; /* 0: not made yet */
 static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
 
 static void make_seed(void)
 {
-    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
-        seed = (uint64_t)(uintptr_t)&seed * 0x9e3779b97f4a7c15u; /* address randomisation is the fallback */
+    uint64_t made = 0;
+    if (getrandom(&made, sizeof made, 0) != (ssize_t)sizeof made)
+        made = (uint64_t)(uintptr_t)&seed * 0x9e3779b97f4a7c15u; /* address randomisation is the fallback */
+    atomic_store_explicit(&seed, made | 1, memory_order_relaxed);
+}
+
+static inline uint64_t get_seed(void)
+{
+    uint64_t made = atomic_load_explicit(&seed, memory_order_relaxed);
+    if (CRS_LIKELY(made))
+        return made;
+    pthread_once(&seed_once, make_seed);
+    return atomic_load_explicit(&seed, memory_order_relaxed);
 }
 
 static inline uint64_t mix(uint64_t a, uint64_t b)
@@ -21,21 +33,25 @@ static inline uint64_t mix(uint64_t a, uint64_t b)
 
 uint64_t crs_hash_bytes(const void *data, size_t len)
 {
-    pthread_once(&seed_once, make_seed);
     const uint8_t *p = data;
-    uint64_t h = seed ^ (len * 0x9e3779b97f4a7c15u);
-    while (len >= 8) {
-        uint64_t w;
-        memcpy(&w, p, 8);
-        h = mix(h ^ w, 0xa0761d6478bd642fu);
-        p += 8;
-        len -= 8;
+    uint64_t key = get_seed(), h = key ^ (len * 0x9e3779b97f4a7c15u), w = 0;
+    if (len >= 8) {
+        const uint8_t *last = p + len - 8; /* overlaps what comes before it, unless that is whole words */
+        for (; p < last; p += 8) {
+            memcpy(&w, p, 8);
+            h = mix(h ^ w, 0xa0761d6478bd642fu);
+        }
+        memcpy(&w, last, 8);
+    } else if (len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, p, 4);
+        memcpy(&last, p + len - 4, 4);
+        w = (uint64_t)first << 32 | last;
+    } else if (len) {
+        w = (uint64_t)p[0] << 16 | (uint64_t)p[len / 2] << 8 | p[len - 1];
     }
-    uint64_t tail = 0;
-    if (len)
-        memcpy(&tail, p, len);
-    h = mix(h ^ tail, 0xe7037ed1a0b428dbu);
-    return mix(h ^ seed, 0x8ebc6af09c88c6e3u);
+    h = mix(h ^ w, 0xe7037ed1a0b428dbu);
+    return mix(h ^ key, 0x8ebc6af09c88c6e3u);
 }
 
 void crs_strmap_init(crs_strmap *m)

@@ -110,9 +110,34 @@ static cereus_slice skip_chars(cereus_slice s)
     return s;
 }
 
+/** Is all of @p s ASCII? Most texts are. */
+static bool is_ascii(cereus_slice s)
+{
+    uint64_t all = 0, w;
+    uint32_t half;
+    const uint8_t *p = s.data, *end = s.data + s.len;
+    if (s.len < 8) {
+        if (s.len < 4) {
+            while (p < end)
+                all |= *p++;
+            return !(all & 0x80);
+        }
+        memcpy(&half, p, 4);
+        all = half;
+        memcpy(&half, end - 4, 4); /* overlaps */
+        return !((all | half) & 0x80808080u);
+    }
+    for (; end - p > 8; p += 8) {
+        memcpy(&w, p, 8);
+        all |= w;
+    }
+    memcpy(&w, end - 8, 8);
+    return !((all | w) & 0x8080808080808080u);
+}
+
 bool crs_utf8_valid(cereus_slice s)
 {
-    return skip_chars(s).len == 0;
+    return s.len == 0 || is_ascii(s) || skip_chars(s).len == 0;
 }
 
 bool crs_utf8_stream_feed(crs_utf8_stream *st, cereus_slice part)

@@ -461,9 +461,25 @@ static bool integer_at(reader *r, const uint8_t *p, const uint8_t *end, const ch
     return true;
 }
 
-static bool read_integer(reader *r, const char *wanted, uint64_t max, uint64_t max_negative, uint64_t *ret)
+/* At most nine digits and no sign fit each kind of integer, and most are so. False: look closer. */
+static inline bool eat_small_integer(reader *r, uint64_t *ret)
 {
-    return integer_at(r, r->p, r->end, wanted, max, max_negative, ret, &r->p);
+    const uint8_t *p = r->p;
+    ptrdiff_t room = CRS_MIN(r->end - p, (ptrdiff_t)10), n = 0;
+    uint32_t v = 0;
+    for (; n < room && (uint8_t)(p[n] - '0') <= 9; n++)
+        v = v * 10 + (uint32_t)(p[n] - '0');
+    bool whole = n > 0 && n < room && p[n] != '.' && (p[n] | 0x20) != 'e' && (n == 1 || p[0] != '0');
+    if (!whole)
+        return false;
+    *ret = v;
+    r->p = p + n;
+    return true;
+}
+
+static inline bool read_integer(reader *r, const char *wanted, uint64_t max, uint64_t max_negative, uint64_t *ret)
+{
+    return CRS_LIKELY(eat_small_integer(r, ret)) || integer_at(r, r->p, r->end, wanted, max, max_negative, ret, &r->p);
 }
 
 /* 64-bit integers may come as strings: JavaScript has no other way to say large ones. */

@@ -201,11 +201,17 @@ static void put_array(writer *w, const ProtobufCFieldDescriptor *f, const uint8_
 {
     if (!open_level(w, '['))
         return;
-    size_t size = crs_field_size(f);
+    size_t size = crs_field_size(f), len;
     for (size_t i = 0; i < count && !w->out->status; i++) {
-        if (i)
-            crs_sink_byte(w->out, ',');
-        put_value(w, f, array + i * size);
+        uint8_t *at = crs_sink_room(w->out, 24) ? w->out->at : NULL;
+        if (at && i)
+            *at++ = ',';
+        if (at && (len = crs_text_integer((char *)at, f->type, array + i * size)))
+            w->out->at = at + len;
+        else if (at) {
+            w->out->at = at;
+            put_value(w, f, array + i * size);
+        }
     }
     close_level(w, ']');
 }

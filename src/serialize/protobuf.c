@@ -313,6 +313,14 @@ static bool read_packed(reader *r, const uint8_t **p, const uint8_t *end, Protob
             return refuse_memory(r);
         *array = wider;
     }
+    if (coming == len && (f->type == PROTOBUF_C_TYPE_INT32 || f->type == PROTOBUF_C_TYPE_UINT32 ||
+                          f->type == PROTOBUF_C_TYPE_ENUM)) { /* small numbers, as most are */
+        uint32_t *out = (uint32_t *)(void *)(*array + *count * size);
+        *count += coming;
+        while (data < stop)
+            *out++ = *data++;
+        return true;
+    }
     for (; coming; coming--) {
         if (!read_number(r, &data, stop, f, *array + *count * size))
             return false;
