@@ -90,6 +90,7 @@ cereus_status cereus_loop_accept_fd(cereus_loop *loop, int fd, cereus_framing fr
     crs_transport *t = transport_of(loop);
     crs_socket_options opt = {.framing = (crs_framing)framing, .local = true};
     int flags = fcntl(fd, F_GETFL);
+    crs_socket_set_options(fd);
     if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && crs_socket_adopt(t, fd, &opt) == CEREUS_OK)
         return CEREUS_OK;
     CRS_COUNT(&t->loop->counters, connections_refused);

@@ -150,7 +150,7 @@ static void set_remote(crs_conn *conn, int fd, const struct sockaddr *peer)
         crs_peer_set(&conn->peer, peer ? peer : (const struct sockaddr *)&addr);
 }
 
-static void set_options(int fd)
+void crs_socket_set_options(int fd)
 {
     int on = 1, idle = KEEPALIVE_S; /* what a kind of socket does not know fails, and does no harm */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -171,7 +171,6 @@ cereus_status crs_socket_adopt(crs_transport *t, int fd, const crs_socket_option
     }
     s->fd = fd;
     s->awaits_proxy = t->opt.proxy && !opt->local;
-    set_options(fd);
     set_remote(&s->base, fd, opt->peer);
     uv_poll_start(&s->poll, UV_READABLE, on_io);
     crs_conn_init(&s->base, t, opt->tls ? &crs_tls_stream : s->awaits_proxy ? &proxied_stream : &plain_stream);

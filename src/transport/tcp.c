@@ -147,6 +147,7 @@ static int open_socket(const crs_endpoint *e, bool reuse_port)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (reuse_port)
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    crs_socket_set_options(fd);
     if (bind(fd, (const struct sockaddr *)&e->addr, e->addr_len) != 0) {
         int error = errno;
         close(fd);

@@ -4,10 +4,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "transport/socket.h"
 #include "transport/tcp.h"
 
 static conn_world w;
@@ -155,6 +157,29 @@ static void packets_go_both_ways_and_the_peer_has_an_address(void **state)
     close(fd);
     until(w.owners[0].ended);
     assert_int_equal(w.owners[0].why, CRS_END_PEER);
+    tcp_close();
+}
+
+static int option(int level, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+    assert_int_equal(getsockopt(crs_socket_of(w.owners[0].conn)->fd, level, name, &value, &len), 0);
+    return value;
+}
+
+/** It has them from the socket that accepted it. */
+static void a_connection_sends_without_delay_and_keeps_alive(void **state)
+{
+    tcp_open("tcp://127.0.0.1:0");
+    int fd = dial();
+    until(w.opened == 1);
+    assert_int_equal(option(IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option(IPPROTO_TCP, TCP_KEEPIDLE), 15);
+    assert_int_equal(option(IPPROTO_TCP, TCP_KEEPINTVL), 15);
+    close(fd);
+    until(w.owners[0].ended);
     tcp_close();
 }
 
@@ -375,6 +400,7 @@ static void a_listener_fails_cleanly_without_memory_or_address(void **state)
 TEST_MAIN(cmocka_unit_test(endpoints_are_taken_apart), cmocka_unit_test(bad_endpoints_are_refused_with_a_reason),
           cmocka_unit_test(claiming_picks_a_free_port_and_an_address_in_use_is_told),
           cmocka_unit_test(packets_go_both_ways_and_the_peer_has_an_address),
+          cmocka_unit_test(a_connection_sends_without_delay_and_keeps_alive),
           cmocka_unit_test(ipv6_peers_are_told_apart), cmocka_unit_test(a_slow_reader_gets_everything_in_the_end),
           cmocka_unit_test(a_reset_is_an_error), cmocka_unit_test(closing_says_goodbye_before_the_socket_goes),
           cmocka_unit_test(connections_outlive_their_listener),
