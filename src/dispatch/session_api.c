@@ -129,23 +129,23 @@ static cereus_status read_identity(crs_agent *agent, void *arg)
     return CEREUS_OK;
 }
 
+/** @p text in the memory of the ctx; "" for NULL, or without memory. */
+static const char *keep_text(cereus_session *s, const char *text)
+{
+    const char *copy = text ? crs_arena_strndup(s->ctx->arena, text, strlen(text)) : NULL;
+    return copy ? copy : "";
+}
+
+/** Of a session on another loop, or one that has gone. */
 static void learn_identity(cereus_session *s)
 {
-    crs_agent *agent = crs_session_agent(s);
-    if (agent) {
-        s->uid = agent->uid ? crs_arena_strndup(s->ctx->arena, agent->uid, strlen(agent->uid)) : NULL;
-        char room[CRS_PEER_TEXT_MAX];
-        const char *addr = crs_peer_text(&agent->peer, room); /* first: arguments have no order */
-        s->addr = crs_arena_strndup(s->ctx->arena, addr, strlen(addr));
-    } else if (!crs_session_is_local(s)) {
-        cereus_session copy = {0};
-        if (on_session(s->ctx, s, read_identity, &copy) == CEREUS_OK) {
-            s->uid = copy.uid ? crs_arena_strndup(s->ctx->arena, copy.uid, strlen(copy.uid)) : NULL;
-            s->addr = copy.addr ? crs_arena_strndup(s->ctx->arena, copy.addr, strlen(copy.addr)) : NULL;
-        }
-        crs_free((char *)copy.uid);
-        crs_free((char *)copy.addr);
+    cereus_session copy = {0};
+    if (!crs_session_is_local(s) && on_session(s->ctx, s, read_identity, &copy) == CEREUS_OK) {
+        s->uid = keep_text(s, copy.uid);
+        s->addr = keep_text(s, copy.addr);
     }
+    crs_free((char *)copy.uid);
+    crs_free((char *)copy.addr);
     if (!s->uid)
         s->uid = "";
     if (!s->addr)
@@ -158,17 +158,25 @@ const char *cereus_session_uid(const cereus_session *session)
         return session->remote->uid;
     if (session->uid && session->uid[0])
         return session->uid;
+    cereus_session *s = (cereus_session *)session;
     const crs_agent *agent = crs_session_agent(session);
-    if (!session->uid || (agent && agent->uid)) /* not asked yet, or bound meanwhile */
-        learn_identity((cereus_session *)session);
-    return session->uid;
+    if (agent && (!s->uid || agent->uid)) /* not asked yet, or bound meanwhile */
+        s->uid = keep_text(s, agent->uid);
+    else if (!s->uid)
+        learn_identity(s);
+    return s->uid;
 }
 
 const char *cereus_session_remote_addr(const cereus_session *session)
 {
-    if (!session->addr)
-        learn_identity((cereus_session *)session);
-    return session->addr;
+    cereus_session *s = (cereus_session *)session;
+    const crs_agent *agent = crs_session_agent(session);
+    char room[CRS_PEER_TEXT_MAX];
+    if (agent && !s->addr)
+        s->addr = keep_text(s, crs_peer_text(&agent->peer, room));
+    else if (!s->addr)
+        learn_identity(s);
+    return s->addr;
 }
 
 /* ---- bind ---- */
