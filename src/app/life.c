@@ -214,7 +214,7 @@ static void drain_step(cereus_app *app, step s, crs_life_void_fn *fn, unsigned e
 
 static void start_draining(cereus_app *app, unsigned end_on, int64_t until_ms, bool *ret_cut)
 {
-    if (app->cluster)
+    if (app->cluster && crs_config_bool(app->config, CRS_KEY_DRAIN_REFUSE))
         drain_step(app, step_of_cluster(app), crs_cluster_drain, end_on, until_ms, ret_cut);
     for (crs_module *m = app->modules.last; m; m = m->prev)
         drain_step(app, step_of_module(app, m), m->decl.start_draining, end_on, until_ms, ret_cut);

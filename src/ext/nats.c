@@ -672,13 +672,13 @@ static void learn_servers(crs_nats *n)
 {
     char **found = NULL;
     int found_count = 0;
-    if (LIB->natsConnection_GetDiscoveredServers(n->conn, &found, &found_count) != NATS_OK || found_count == 0)
+    if (LIB->natsConnection_GetDiscoveredServers(n->conn, &found, &found_count) != NATS_OK)
         return;
     for (int i = 0; i < found_count; i++) {
         learn(n, found[i]);
         free(found[i]); /* the library's */
     }
-    free(found);
+    free(found); /* there also when it is empty */
     size_t count = n->opt.url_count, learned = CRS_MIN(n->learned_count, (size_t)LEARNED_MAX);
     const char **urls = crs_malloc((count + learned) * sizeof *urls);
     if (!urls)
