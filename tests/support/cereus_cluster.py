@@ -17,7 +17,7 @@ import cereus_wire as wire
 from cereus_behaviour import BUSY_S
 
 SANITIZED = bool(os.environ.get('CEREUS_SANITIZED'))
-TIMEOUT_MS = 3000  # of requests between servers; a busy machine may forget a process for a second
+TIMEOUT_MS = 6000 if SANITIZED else 3000  # of requests between servers; a busy machine may forget a process for seconds
 RETRYABLE = ('PIT-408', 'PIT-500')  # what a client may try again
 NOBODY = 'PIT-000'  # over NATS, in the words of Pitaya: nobody hears that server
 
