@@ -26,7 +26,7 @@ struct cereus_rpc_link {
     uint64_t life;
     crs_strmap ways; /* server id -> way */
     crs_list parted; /* ways to servers that have left, the oldest first, until their calls have ended */
-    crs_bytes out, scratch;
+    crs_bytes out;
 };
 
 /** To a server that is called. */
@@ -297,7 +297,6 @@ static cereus_status custom_open(crs_rpc_link *link, cereus_error *err)
     crs_list_init(&l->parted);
     l->life = crs_loop_random(link->loop, UINT64_MAX);
     crs_bytes_init(&l->out, 2 * link->rpc->opt.request_max);
-    crs_bytes_init(&l->scratch, 2 * link->rpc->opt.request_max);
     crs_transport *transport = link->rpc->opt.core->loops[link->loop->index]->transport;
     cereus_error why = {0};
     cereus_status st = engine_of(l)->start(r->state, crs_public_loop(transport), l, &l->part, &why);
@@ -328,24 +327,7 @@ static void custom_close(crs_rpc_link *link)
         free_parted(CRS_CONTAINER(l->parted.next, way, parted));
     crs_strmap_fini(&l->ways);
     crs_bytes_fini(&l->out);
-    crs_bytes_fini(&l->scratch);
     crs_rpc_link_closed(link);
-}
-
-static cereus_status custom_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
-                                 cereus_slice data, const cereus_slice *uids, size_t count)
-{
-    return crs_peers_push(link, type, servers, route, data, uids, count, &custom_of(link)->scratch, send_one_way);
-}
-
-static cereus_status custom_kick(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid)
-{
-    return crs_peers_kick(link, type, servers, uid, send_one_way);
-}
-
-static cereus_status custom_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
-{
-    return crs_peers_announce(link, servers, bind, &custom_of(link)->scratch, send_one_way);
 }
 
 static void custom_server_gone(crs_rpc_link *link, const char *server_id)
@@ -383,9 +365,7 @@ const crs_rpc_ops crs_rpc_custom = {
     .close = custom_close,
     .send = custom_send,
     .reply = custom_reply,
-    .push = custom_push,
-    .kick = custom_kick,
-    .announce = custom_announce,
+    .to_peer = send_one_way,
     .server_gone = custom_server_gone,
     .has_callers = custom_has_callers,
     .connected = custom_connected,

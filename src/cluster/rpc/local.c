@@ -48,7 +48,6 @@ typedef struct local_link {
     bool accepting_open; /* its handle; only close() ends it */
     crs_list dirty;      /* output to write at the turn's end */
     crs_list leaving;    /* connections that end when nothing is out on them */
-    crs_bytes scratch;
 } local_link;
 
 struct local_conn {
@@ -172,7 +171,6 @@ static void handle_closed(local_link *l)
         return;
     crs_free(l->conns);
     crs_strmap_fini(&l->called);
-    crs_bytes_fini(&l->scratch);
     crs_rpc_link_closed(&l->base);
 }
 
@@ -502,7 +500,6 @@ static cereus_status local_open(crs_rpc_link *link, cereus_error *err)
     crs_list_init(&l->leaving);
     crs_strmap_init(&l->called);
     crs_timer_init(&l->pause, on_pause_over);
-    crs_bytes_init(&l->scratch, OUT_MAX);
     if (uv_poll_init(&link->loop->uv, &l->accepting, ((local_rpc *)link->rpc)->fd) != 0)
         return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: the socket cannot be watched");
     l->accepting_open = true;
@@ -569,22 +566,6 @@ static cereus_status send_frame(crs_rpc_link *link, const char *server_id, crs_p
     return c ? put_frame(c, kind, 0, parts, part_count) : CEREUS_E_UNAVAILABLE;
 }
 
-static cereus_status local_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
-                                cereus_slice data, const cereus_slice *uids, size_t count)
-{
-    return crs_peers_push(link, type, servers, route, data, uids, count, &local_of(link)->scratch, send_frame);
-}
-
-static cereus_status local_kick(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid)
-{
-    return crs_peers_kick(link, type, servers, uid, send_frame);
-}
-
-static cereus_status local_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
-{
-    return crs_peers_announce(link, servers, bind, &local_of(link)->scratch, send_frame);
-}
-
 static void local_server_gone(crs_rpc_link *link, const char *server_id)
 {
     local_link *l = local_of(link);
@@ -614,9 +595,7 @@ const crs_rpc_ops crs_rpc_local = {
     .close = local_close,
     .send = local_send,
     .reply = local_reply,
-    .push = local_push,
-    .kick = local_kick,
-    .announce = local_announce,
+    .to_peer = send_frame,
     .server_gone = local_server_gone,
     .has_callers = local_has_callers,
     .connected = local_connected,

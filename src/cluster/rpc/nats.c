@@ -59,7 +59,6 @@ typedef struct nats_link {
     bool down;         /* on_state() has said so */
     crs_list settling; /* calls that wait for their echo */
     crs_bytes scratch;
-    crs_bytes many;        /* a list of users */
     const char *many_type; /* of the frontends that it goes to, while it is sent */
 } nats_link;
 
@@ -464,7 +463,6 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
     crs_list_init(&l->replies);
     crs_list_init(&l->settling);
     crs_bytes_init(&l->scratch, link->rpc->opt.request_max);
-    crs_bytes_init(&l->many, link->rpc->opt.request_max);
     atomic_fetch_add(&r->links, 1);
     atomic_fetch_add(&r->up, 1);
     return CEREUS_OK;
@@ -526,7 +524,6 @@ static void nats_close(crs_rpc_link *link)
         crs_free(CRS_CONTAINER(at, waiting_reply, link));
     }
     crs_bytes_fini(&l->scratch);
-    crs_bytes_fini(&l->many);
     atomic_fetch_sub(&r->links, 1);
     if (!l->down)
         atomic_fetch_sub(&r->up, 1);
@@ -690,7 +687,7 @@ static cereus_status nats_push(crs_rpc_link *link, const char *type, const crs_s
         return CEREUS_E_INVALID;
     if (takes_many(l, type, servers, route, data, uids, count)) {
         l->many_type = type;
-        st = crs_peers_push(link, type, servers, route, data, uids, count, &l->many, send_many);
+        st = crs_peers_push(link, type, servers, route, data, uids, count, send_many);
         trim(l);
         return st;
     }

@@ -33,9 +33,9 @@ static cereus_status put_text(crs_bytes *b, cereus_slice s)
 }
 
 cereus_status crs_peers_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
-                             cereus_slice data, const cereus_slice *uids, size_t count, crs_bytes *scratch,
-                             crs_peer_send_fn *send)
+                             cereus_slice data, const cereus_slice *uids, size_t count, crs_peer_send_fn *send)
 {
+    crs_bytes *scratch = &link->peers;
     cereus_status st = CEREUS_OK;
     for (size_t done = 0; !st && done < count;) {
         uint8_t head[4] = {0};
@@ -60,11 +60,11 @@ cereus_status crs_peers_kick(crs_rpc_link *link, const char *type, const crs_ser
 }
 
 cereus_status crs_peers_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind,
-                                 crs_bytes *scratch, crs_peer_send_fn *send)
+                                 crs_peer_send_fn *send)
 {
-    scratch->len = 0;
-    CEREUS_TRY(crs_bind_encode(bind, scratch));
-    cereus_slice payload = crs_bytes_slice(scratch);
+    link->peers.len = 0;
+    CEREUS_TRY(crs_bind_encode(bind, &link->peers));
+    cereus_slice payload = crs_bytes_slice(&link->peers);
     return to_frontends(link, link->rpc->opt.self->type, servers, CRS_PEER_BOUND, &payload, 1, send);
 }
 

@@ -1,5 +1,5 @@
 /* cluster/rpc/rpc.c: what all engines have in common: the calls that are out, their deadlines, and the table of engines. */
-#include "cluster/rpc/rpc_impl.h"
+#include "cluster/rpc/peers.h"
 
 static const crs_rpc_ops *const engines[] = {&crs_rpc_local, &crs_rpc_nats};
 
@@ -47,6 +47,7 @@ cereus_status crs_rpc_open(crs_rpc *rpc, crs_loop *loop, const crs_rpc_events *e
     link->events = events;
     link->user = user;
     crs_list_init(&link->failed);
+    crs_bytes_init(&link->peers, 2 * rpc->opt.request_max);
     cereus_status st = rpc->ops->open(link, err);
     if (st) {
         crs_free(link->slots);
@@ -67,6 +68,7 @@ void crs_rpc_link_closed(crs_rpc_link *link)
     link->closed = true;
     if (link->telling)
         return; /* tell_failed() frees it */
+    crs_bytes_fini(&link->peers);
     crs_free(link->slots);
     crs_free(link);
 }
@@ -310,17 +312,22 @@ cereus_status crs_rpc_send_ahead(crs_rpc_link *link, cereus_slice reply_to, cere
 cereus_status crs_rpc_push(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
                            cereus_slice data, const cereus_slice *uids, size_t count)
 {
-    return link->rpc->ops->push(link, type, servers, route, data, uids, count);
+    const crs_rpc_ops *ops = link->rpc->ops;
+    if (ops->to_peer)
+        return crs_peers_push(link, type, servers, route, data, uids, count, ops->to_peer);
+    return ops->push(link, type, servers, route, data, uids, count);
 }
 
 cereus_status crs_rpc_kick(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid)
 {
-    return link->rpc->ops->kick(link, type, servers, uid);
+    const crs_rpc_ops *ops = link->rpc->ops;
+    return ops->to_peer ? crs_peers_kick(link, type, servers, uid, ops->to_peer) : ops->kick(link, type, servers, uid);
 }
 
 cereus_status crs_rpc_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
 {
-    return link->rpc->ops->announce(link, servers, bind);
+    const crs_rpc_ops *ops = link->rpc->ops;
+    return ops->to_peer ? crs_peers_announce(link, servers, bind, ops->to_peer) : ops->announce(link, servers, bind);
 }
 
 bool crs_rpc_can_be_user(const crs_rpc_link *link, const char *uid)

@@ -15,6 +15,19 @@ struct crs_rpc {
     crs_rpc_options opt;
 };
 
+/** What Cereus servers say to one another where an engine only carries bytes from server to server: `local`, and the game's own. */
+typedef enum crs_peer_kind {
+    CRS_PEER_REQUEST = 1,
+    CRS_PEER_RESPONSE,
+    CRS_PEER_PUSH,
+    CRS_PEER_KICK,
+    CRS_PEER_BOUND,
+} crs_peer_kind;
+
+/** How an engine sends @p parts, one behind the other, to a server. CEREUS_E_UNAVAILABLE: it has gone. */
+typedef cereus_status crs_peer_send_fn(crs_rpc_link *link, const char *server_id, crs_peer_kind kind,
+                                       const cereus_slice *parts, size_t part_count);
+
 /** The common part, first in an engine's own. */
 struct crs_rpc_link {
     crs_rpc *rpc;
@@ -29,6 +42,7 @@ struct crs_rpc_link {
     uint32_t cap, used, free_head;
     crs_list failed; /* calls whose done() is still to be called */
     crs_mail tell;   /* does that; on its way while `telling` */
+    crs_bytes peers; /* for messages to peers, while they are made */
     bool telling;
     bool closing; /* nothing is sent any more */
     bool closed;  /* the mail is the last to hold it */
@@ -46,6 +60,8 @@ struct crs_rpc_ops {
     /** Put the request of a registered call on its way: call->id is set. A failure later: crs_rpc_fail(). */
     cereus_status (*send)(crs_rpc_link *link, const cereus_server *to, cereus_slice request, crs_rpc_call *call);
     cereus_status (*reply)(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response);
+    crs_peer_send_fn
+        *to_peer; /* NULL: push, kick and announce are the engine's own; else they are NULL, and made of it */
     cereus_status (*push)(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice route,
                           cereus_slice data, const cereus_slice *uids, size_t count);
     cereus_status (*kick)(crs_rpc_link *link, const char *type, const crs_servers *servers, cereus_slice uid);
