@@ -8,6 +8,8 @@ import socket
 import threading
 import time
 
+from cereus_wire import pb_raw
+
 
 class Recorder:
     """A TCP proxy on a free port. Each connection has a parser of its own for what the client sends; `lines` is the record."""
@@ -239,33 +241,6 @@ class Hpack:
                 return out
             if not flags.value and at == len(block):
                 return out
-
-
-def pb_raw(data):
-    """[(number, wire type, value)] of a message, as it is."""
-    def number(at):
-        value = shift = 0
-        while True:
-            value |= (data[at] & 0x7f) << shift
-            shift += 7
-            at += 1
-            if data[at - 1] < 0x80:
-                return value, at
-    out, at = [], 0
-    while at < len(data):
-        key, at = number(at)
-        if key & 7 == 0:
-            value, at = number(at)
-        elif key & 7 == 2:
-            size, at = number(at)
-            if at + size > len(data):
-                raise IndexError('cut off')
-            value = bytes(data[at:at + size])
-            at += size
-        else:
-            raise ValueError('wire type %d' % (key & 7))
-        out.append((key >> 3, key & 7, value))
-    return out
 
 
 def pb_varint(value):

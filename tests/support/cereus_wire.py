@@ -27,7 +27,7 @@ FLAG_CODE, FLAG_GZIP, FLAG_ERROR = 0x01, 0x10, 0x20
 BODY_MAX = 0xffffff
 
 
-class Malformed(Exception):
+class Malformed(ValueError):
     """Bytes that break the protocol."""
 
 
@@ -145,8 +145,8 @@ def decode_message(data):
 
 # -- just enough Protobuf --
 
-def pb_fields(data):
-    """[(number, value)]: int for varints and fixed, bytes for length-delimited."""
+def pb_raw(data):
+    """[(number, wire type, value)]: int for varints and fixed, bytes for length-delimited."""
     def number(at):
         value = shift = 0
         while True:
@@ -174,8 +174,13 @@ def pb_fields(data):
             raise Malformed('wire type %d' % (key & 7))
         if at > len(data):
             raise Malformed('protobuf is cut off')
-        fields.append((key >> 3, value))
+        fields.append((key >> 3, key & 7, value))
     return fields
+
+
+def pb_fields(data):
+    """[(number, value)] of it."""
+    return [(number, value) for number, _, value in pb_raw(data)]
 
 
 def pb_error(data):
