@@ -20,7 +20,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "ext/nats_lib.h"
@@ -881,12 +880,8 @@ static bool asked_to_end(void)
 }
 
 /** false: asked to end meanwhile. */
-static bool pause_ms(uint64_t ms, uint64_t jitter_ms)
+static bool pause_ms(uint64_t ms)
 {
-    uint32_t random = 0;
-    ssize_t got = getrandom(&random, sizeof random, 0);
-    CRS_UNUSED(got);
-    ms += jitter_ms ? random % jitter_ms : 0;
     while (ms > 0 && !asked_to_end()) {
         uint64_t slice_ms = CRS_MIN(ms, (uint64_t)50);
         struct timespec t = {.tv_nsec = (long)slice_ms * 1000000};
@@ -908,7 +903,7 @@ static natsStatus connect_with_patience(crs_nats *n)
         if (tries == 0)
             crs_log_warn(n->loop->log, "NATS cannot be reached, trying again",
                          CRS_STR("error", LIB->nats_GetLastError(NULL)));
-        if (!pause_ms(n->opt.reconnect_wait_ms, wants_tls(&n->opt) ? n->opt.jitter_tls_ms : n->opt.jitter_ms))
+        if (!pause_ms(n->opt.reconnect_wait_ms + crs_loop_random(n->loop, n->jitter_ms + 1)))
             return st;
     }
 }
