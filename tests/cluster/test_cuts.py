@@ -5,6 +5,7 @@ when the network is back, all is as before, by itself.
 import os
 import signal
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_engines  # noqa: E402
@@ -209,6 +210,16 @@ class CutsTest(ClusterTest):
         self.await_ok(players)
         self.finish_all(players)
         self.assert_answered(players, ['PIT-500'])
+
+    def test_who_has_left_stays_a_while_for_those_who_have_not_heard(self):
+        room = self.serve('room', 'room-1', 'pitaya.cluster.sd.etcd.shutdown.delay=5s')
+        self.assertEqual(len(self.registered()), 1)
+        begin = time.monotonic()
+        room.proc.send_signal(signal.SIGTERM)
+        self.wait_until(lambda: not self.registered(), 'it leaves')
+        self.assertTrue(room.alive())
+        self.assertIsNone(room.wait())
+        self.assertGreaterEqual(time.monotonic() - begin, 5)
 
     def test_etcd_is_cut_for_longer_than_the_lease(self):
         self.lose_etcd(Proxy.cut)

@@ -132,8 +132,8 @@ static cereus_status remote_fails(cereus_ctx *ctx, cereus_slice in, cereus_slice
     return cereus_fail(ctx, "FAR-1", "far away");
 }
 
-static const cereus_method math[] = {CEREUS_RAW_REQUEST("plusone", plus_one),
-                                     CEREUS_RAW_REQUEST("fails", remote_fails)};
+static const cereus_method math[] = {CEREUS_RAW_REQUEST("plusone", plus_one), CEREUS_RAW_REQUEST("fails", remote_fails),
+                                     CEREUS_RAW_REQUEST("slow", slow)};
 
 static cereus_test_app *start_room(const char *id)
 {
@@ -153,6 +153,14 @@ static cereus_status call(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     cereus_slice first = cereus_slice_str("41");
     CEREUS_TRY(cereus_rpc_raw(ctx, (const char *)in.data, first, out, NULL));
     return CEREUS_OK;
+}
+
+/** By a server's id, with the patience that the context propagates. */
+static cereus_status call_hurriedly(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    cereus_rpc_options to = {.server_id = "room-1"};
+    CEREUS_TRY(cereus_ctx_propagate(ctx, "reqTimeout", json_string((const char *)in.data)));
+    return cereus_rpc_raw(ctx, "room.math.slow", cereus_slice_of("3000", 5), out, &to);
 }
 
 static cereus_status call_all(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
@@ -204,7 +212,7 @@ static const cereus_method gate_methods[] = {
     CEREUS_RAW_REQUEST("hear", hear),       CEREUS_RAW_REQUEST("calldocs", call_docs),
     CEREUS_RAW_REQUEST("call", call),       CEREUS_RAW_REQUEST("callall", call_all),
     CEREUS_RAW_REQUEST("members", members), CEREUS_RAW_REQUEST("who", who),
-    CEREUS_RAW_REQUEST("bind", bind_it)};
+    CEREUS_RAW_REQUEST("bind", bind_it),    CEREUS_RAW_REQUEST("hurry", call_hurriedly)};
 
 static cereus_test_app *start_connector(const char *id)
 {
@@ -347,6 +355,18 @@ static void remotes_have_pipelines_of_their_own(void **state)
                      CEREUS_OK);
     cereus_test_gate_await(o.told, 3);
     assert_string_equal(o.last, "amended");
+    cereus_test_end(front);
+    cereus_test_end(back);
+}
+
+static void a_call_to_a_server_by_its_id_waits_as_long_as_the_context_says(void **state)
+{
+    cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    while (strcmp(cereus_test_call(c, "connector.gate.members", "room"), "1") != 0) {
+    }
+    cereus_test_call_fails(c, "connector.gate.hurry", "100ms", "PIT-408"); /* without it five seconds would do */
+    assert_string_equal(cereus_test_call(c, "connector.gate.hurry", "60s"), "3000");
     cereus_test_end(front);
     cereus_test_end(back);
 }
@@ -696,6 +716,7 @@ int main(void)
                                        IN_DIR(a_backend_does_with_a_session_what_its_frontend_would),
                                        IN_DIR(remotes_are_called_and_their_errors_come_back),
                                        IN_DIR(remotes_have_pipelines_of_their_own),
+                                       IN_DIR(a_call_to_a_server_by_its_id_waits_as_long_as_the_context_says),
                                        IN_DIR(any_frontend_leads_to_the_documentation_of_any_type),
                                        IN_DIR(servers_ask_one_another_for_their_documentation),
                                        IN_DIR(a_bind_elsewhere_ends_the_older_session),
