@@ -57,8 +57,11 @@ CEREUS_API cereus_status cereus_app_on_server(cereus_app *app, cereus_server_fn 
 typedef cereus_status cereus_route_fn(cereus_session *session, cereus_slice route, cereus_slice body,
                                       const cereus_server *const *servers, size_t server_count, size_t *ret_pick,
                                       void *user, cereus_error *err);
-/** Route messages for servers of @p type by @p fn; without, one is picked at random, of those that do not drain if there are any. A second call replaces the first.
- * @return CEREUS_OK; CEREUS_E_STATE: the app runs already; CEREUS_E_NOMEM. Thread: setup. */
+/**
+ * Route messages for servers of @p type by @p fn; without, one is picked at random, of those that do not drain if there are any.
+ * A second call replaces the first.
+ * @return CEREUS_OK; CEREUS_E_STATE: the app runs already; CEREUS_E_NOMEM. Thread: setup.
+ */
 CEREUS_API cereus_status cereus_app_add_route(cereus_app *app, const char *type, cereus_route_fn *fn, void *user);
 
 /** Is the app running, registered, and connected to all it needs? Alone: is it running? Thread: any. */

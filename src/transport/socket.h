@@ -24,7 +24,7 @@ typedef struct crs_socket_options {
 /** What a player's connection needs: no delay, and keep-alives. Those that a socket accepts inherit it. */
 void crs_socket_set_options(int fd);
 /**
- * Serve a connected stream socket, non-blocking from now on and with those options, as a connection of @p t.
+ * Serve a connected stream socket as a connection of @p t. Its options are the caller's to set; it does not block from now on.
  * Ownership: takes @p fd on success; on failure (out of memory) it is still the caller's. Thread: loop.
  */
 CEREUS_MUST_USE cereus_status crs_socket_adopt(crs_transport *t, int fd, const crs_socket_options *opt);
