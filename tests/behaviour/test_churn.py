@@ -26,7 +26,7 @@ class Churn(BehaviourTest):
         self.assertLessEqual(self.server.fds(), self.fds + 2)
 
     def setUp(self):
-        self.serve()
+        self.serve(cereus__handshake__timeout='100s')  # the first of a batch waits for all others to have connected
         self.churn_once()
 
     def churn_once(self):

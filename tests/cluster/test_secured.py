@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import cereus_engines  # noqa: E402
 import cereus_wire as wire  # noqa: E402
 from cereus_behaviour import main  # noqa: E402
-from cereus_cluster import NOBODY, RETRYABLE, ClusterTest  # noqa: E402
+from cereus_cluster import NOBODY, RETRYABLE, TIMEOUT_MS, ClusterTest  # noqa: E402
 
 CERT, KEY, OTHER = (os.path.join(os.environ['TEST_TLS'], name) for name in ('server.crt', 'server.key', 'other.crt'))
 
@@ -87,7 +87,7 @@ class SecuredTest(ClusterTest):
     def assert_refused(self, text, *words):
         with self.assertRaises(wire.Refused) as refused:
             self.serve('room', 'room-9', self.file(text), 'pitaya.cluster.rpc.client.nats.maxreconnectionretries=0',
-                       'pitaya.cluster.sd.etcd.dialtimeout=1s')
+                       'pitaya.cluster.sd.etcd.dialtimeout=%dms' % TIMEOUT_MS)
         line = str(refused.exception).splitlines()[-1]
         for word in words:
             self.assertIn(word, line)

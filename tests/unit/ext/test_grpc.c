@@ -934,6 +934,7 @@ static void hostile_peers_get_nowhere(void **state)
         world w;
         reply r, s;
         world_open(&w, peers[i].serve);
+        TEST_UNTIL(&w.t, atomic_load(&w.peer.accepted) > 0); /* its thread may take a while */
         assert_int_equal(start(&w, &r, 700, true), CEREUS_OK);
         assert_int_equal(open_stream(&w, &s), CEREUS_OK);
         TEST_UNTIL(&w.t, r.done);
