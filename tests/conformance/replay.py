@@ -32,7 +32,7 @@ EXCHANGES = ['handshake', 'state', 'framing', 'requests_json', 'requests_json_z'
              'docs', 'clients', 'proxy', 'cluster']
 MODES = ['tcp', 'bytes', 'ws', 'upgrade', 'transcripts', 'poison']
 QUIET_S = 0.25      # the line is quiet: nothing for this long
-PATIENCE_S = 8.0    # how long a wrong or missing outcome may still become the right one
+PATIENCE_S = 20.0   # how long a wrong or missing outcome may still become the right one
 LATE_S = 0.4        # what a busy machine may add to the recorded limits
 BYTE_MODE_MAX = 400  # longer inputs are not sent byte by byte
 
