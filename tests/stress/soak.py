@@ -37,6 +37,7 @@ SAMPLES = 600       # of a run, at most
 FLAT_S = 60         # a run this long is asked to be flat; shorter ones still fill their pools
 FLAT_RATIO = 1.03   # last third by middle third, resident
 QUIET_KIB = 256     # heap at the end, with nobody there, over that of the first pause: tables that a larger crowd has grown
+ROUNDS = 3          # at most, where it is more: on a busy machine the first crowd is a small one. A leak shows in each of them
 SETTINGS = {'server_type': 'connector', 'service': 'test', 'serializer': 'json', 'data_compression': True,
             'dictionary': {'onpush': 1, 'test.echo': 2}, 'heartbeat_s': 30, 'dispatch': 1, 'write_timeout_s': 10}
 COUNTERS = ('sessions_opened', 'sessions_closed', 'requests', 'notifies', 'responses', 'replies_dropped', 'pushes', 'binds',
@@ -307,6 +308,10 @@ def thirds(samples, column):
     return statistics.median(values[third:2 * third]), statistics.median(values[2 * third:])
 
 
+def has_grown(first, last):
+    return last['heap'] > first['heap'] + QUIET_KIB
+
+
 def check(target, first, last, seconds):
     c = target.counters()
     t = target.tally
@@ -316,7 +321,7 @@ def check(target, first, last, seconds):
     print('  counters: ' + ', '.join('%s %d' % (name, c[name]) for name in COUNTERS if c[name]))
     print('  nobody there, at first and at the end: heap %.0f, %.0f KiB; resident %.1f, %.1f MiB; descriptors %d, %d'
           % (first['heap'], last['heap'], first['rss'] / 1024, last['rss'] / 1024, first['fds'], last['fds']))
-    assert last['heap'] <= first['heap'] + QUIET_KIB, 'the heap has grown'
+    assert not has_grown(first, last), 'the heap has grown'
     assert last['fds'] <= target.idle_fds
     assert c['sessions_opened'] == c['sessions_closed'] + 1
     assert t['answers'] <= c['responses'] <= c['requests'] + c['rate_limited'], (t, c)
@@ -349,8 +354,12 @@ def main():
         warm = max(seconds * 0.1, 2)
         crowd.run(warm, begin)
         first = [target.quiet() for target in targets]
-        crowd.run(seconds - warm, begin, max(seconds / SAMPLES, 0.5))
-        last = [target.quiet() for target in targets]
+        for rounds_left in reversed(range(ROUNDS)):
+            crowd.run(seconds - warm, begin, max(seconds / SAMPLES, 0.5))
+            last = [target.quiet() for target in targets]
+            if not rounds_left or not any(map(has_grown, first, last)):
+                break
+            first = last
         for i, target in enumerate(targets):
             check(target, first[i], last[i], seconds)
         for target in targets:

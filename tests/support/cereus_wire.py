@@ -360,7 +360,7 @@ class Conn:
         self.buf.clear()
         return data
 
-    def handshake(self, hello=H0, timeout=10):
+    def handshake(self, hello=H0, timeout=20):
         """Handshake and ack. Returns the answer's JSON. Raises Malformed."""
         self.send(hello)
         item = self.next(timeout)
@@ -383,7 +383,7 @@ class Conn:
             if item.data[0] == DATA:
                 return decode_message(item.data[4:])
 
-    def call(self, route, body=b'', id_=1, timeout=10):
+    def call(self, route, body=b'', id_=1, timeout=20):
         """A request and its response; pushes are passed over. None: closed or nothing came in time."""
         self.send(request(id_, route, body))
         while True:
