@@ -82,6 +82,14 @@ static cereus_status ask(cereus_ctx *ctx, const crs_etcd_op *op, const crs_etcd_
     return st && st != but ? crs_ctx_error(ctx, st, "PIT-500", err.msg) : st;
 }
 
+/** Would the group, or one of its members, be taken for a member of another group? */
+static bool reaches_members(const char *name)
+{
+    static const char tail[] = "/uids";
+    size_t len = strlen(name), tail_len = sizeof tail - 1;
+    return strstr(name, "/uids/") || (len >= tail_len && strcmp(name + len - tail_len, tail) == 0);
+}
+
 /** The key of a group, or (@p uid) of a member; "" for @p uid: what all members begin with. NULL: kept in the ctx. */
 static const char *key_of(cereus_ctx *ctx, const char *name, const char *uid)
 {
@@ -90,7 +98,7 @@ static const char *key_of(cereus_ctx *ctx, const char *name, const char *uid)
         crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "a group needs a name");
         return NULL;
     }
-    if (strstr(name, "/uids/")) {
+    if (reaches_members(name)) {
         crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "a group's name may not have \"/uids/\" in it");
         return NULL;
     }
@@ -111,7 +119,7 @@ static const char *key_of(cereus_ctx *ctx, const char *name, const char *uid)
 /** The status that key_of() has left. */
 static cereus_status bad_key(const char *name)
 {
-    return !name || !*name || strstr(name, "/uids/") ? CEREUS_E_INVALID : CEREUS_E_NOMEM;
+    return !name || !*name || reaches_members(name) ? CEREUS_E_INVALID : CEREUS_E_NOMEM;
 }
 
 static crs_etcd_compare exists(const char *key)
