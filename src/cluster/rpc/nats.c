@@ -55,9 +55,8 @@ typedef struct nats_link {
     size_t asked_count;
     uint64_t sent, asked_at; /* calls; how many there were when servers were asked */
     bool refused;            /* since the last echo */
-    uint64_t alone;    /* the call that alone was out when somebody was refused; 0: it was not alone, or is ended */
-    bool down;         /* on_state() has said so */
-    crs_list settling; /* calls that wait for their echo */
+    bool down;               /* on_state() has said so */
+    crs_list settling;       /* calls that wait for their echo */
     crs_bytes scratch;
     const char *many_type; /* of the frontends that it goes to, while it is sent */
 } nats_link;
@@ -71,7 +70,7 @@ typedef struct target {
 
 static const char away[] = "NATS is away, and with it the way to other servers";
 
-enum { ECHO_BEGIN = 1, ECHO_FIRST = 2 }; /* ids that no call has: those have more than 32 bits */
+enum { ECHO_BEGIN = 1, ECHO_FIRST = 2, PROBE = UINT32_MAX }; /* ids that no call has: those have more than 32 bits */
 
 typedef struct watched_user {
     unsigned refs;
@@ -248,6 +247,8 @@ static bool nats_connected(const crs_rpc *rpc)
 
 /* ---- what comes in ---- */
 
+static const char nobody[] = "nats: no responders available for request";
+
 static void end_asking(nats_link *l)
 {
     for (size_t i = 0; i < l->asked_count; i++)
@@ -257,16 +258,40 @@ static void end_asking(nats_link *l)
     l->asked_count = 0;
 }
 
-/** Somebody does not hear: who? */
-static void on_no_responders(void *user)
+/** The one that is out. NULL: none, or several. */
+static crs_rpc_call *only_call(nats_link *l)
 {
-    nats_link *l = user;
-    l->refused = true;
-    if (l->asked)
-        return;
+    crs_rpc_call *only = NULL;
     size_t iter = 0;
     cereus_slice id;
     void *value;
+    while (crs_strmap_next(&l->targets, &iter, &id, &value)) {
+        target *t = value;
+        if (crs_list_empty(&t->calls))
+            continue;
+        if (only || t->calls.next != t->calls.prev)
+            return NULL;
+        only = CRS_CONTAINER(t->calls.next, crs_rpc_call, queue);
+    }
+    return only;
+}
+
+/** Somebody does not hear: who? Pitaya's servers answer such a request with an error; an empty one ended those of old. */
+static void on_no_responders(void *user)
+{
+    static const uint8_t no_context[] = {0x1a, 0}; /* protos.Request with an empty Msg */
+    nats_link *l = user;
+    size_t iter = 0;
+    cereus_slice id;
+    void *value;
+    crs_rpc_call *only = l->asked ? NULL : only_call(l);
+    if (only) {
+        crs_rpc_fail(only, CEREUS_E_FAILED, nobody);
+        return;
+    }
+    l->refused = true;
+    if (l->asked)
+        return;
     if (!(l->asked = crs_malloc((l->targets.count + 1) * sizeof *l->asked)))
         return; /* their deadlines end the calls */
     l->asked_at = l->sent;
@@ -276,10 +301,8 @@ static void on_no_responders(void *user)
         if (crs_list_empty(&t->calls))
             continue;
         t->asked = true;
-        bool one = t->calls.next == t->calls.prev;
-        l->alone = l->asked_count == 0 && one ? CRS_CONTAINER(t->calls.next, crs_rpc_call, queue)->id : 0;
         l->asked[l->asked_count++] = t;
-        st = crs_nats_request(l->nats, t->subject, 0, (cereus_slice){0});
+        st = crs_nats_request(l->nats, t->subject, PROBE, cereus_slice_of(no_context, sizeof no_context));
         if (!st)
             st = crs_nats_echo(l->nats, ECHO_FIRST + l->asked_count - 1);
     }
@@ -289,7 +312,6 @@ static void on_no_responders(void *user)
 
 static void on_echo(nats_link *l, uint64_t id)
 {
-    static const char nobody[] = "nats: no responders available for request";
     bool refused = l->refused;
     l->refused = false;
     if (id < ECHO_FIRST || id - ECHO_FIRST >= l->asked_count)
@@ -301,11 +323,7 @@ static void on_echo(nats_link *l, uint64_t id)
             break;
         crs_rpc_fail(call, CEREUS_E_FAILED, nobody);
     }
-    /* its server has subscribed since; of several calls nobody knows which it was, and their deadlines end them */
-    crs_rpc_call *alone = l->alone ? crs_rpc_find(&l->base, l->alone) : NULL;
-    if (alone)
-        crs_rpc_fail(alone, CEREUS_E_FAILED, nobody);
-    l->alone = 0;
+    /* where its server has subscribed since, nobody knows which call it was: deadlines end them */
     if (id - ECHO_FIRST == l->asked_count - 1)
         end_asking(l);
 }
@@ -313,7 +331,9 @@ static void on_echo(nats_link *l, uint64_t id)
 static void on_reply(void *user, uint64_t id, cereus_slice data)
 {
     nats_link *l = user;
-    if (id <= UINT32_MAX)
+    if (id == PROBE)
+        return; /* it hears */
+    if (id < PROBE)
         on_echo(l, id);
     else
         crs_rpc_answered(&l->base, id, data);
@@ -323,7 +343,7 @@ static void on_request(void *user, const crs_nats_message *m)
 {
     nats_link *l = user;
     cereus_slice push;
-    if (m->data.len == 0) /* somebody asks whether we hear */
+    if (m->data.len == 0)
         return;
     if (crs_has_mark(m->data, CRS_PEER_MANY, &push)) {
         if (!crs_peers_take(&l->base, CRS_PEER_PUSH, push))
@@ -663,17 +683,20 @@ static bool takes_many(nats_link *l, const char *type, const crs_servers *server
 {
     size_t server_count, first = crs_servers_of_type(servers, cereus_slice_str(type), &server_count);
     size_t len = route.len + data.len;
+    size_t others = 0;
     if (count < MANY_MIN || count <= server_count)
         return false;
     for (size_t i = 0; i < count; i++)
         len += uids[i].len + 2;
     for (size_t i = first; i < first + server_count; i++) {
         const cereus_server *s = crs_server_view(crs_servers_at(servers, i));
-        bool self = strcmp(s->id, l->base.rpc->opt.self->id) == 0;
-        if (s->frontend && !self && !l->base.events->is_cereus(l->base.user, s->id))
+        if (strcmp(s->id, l->base.rpc->opt.self->id) == 0)
+            continue;
+        if (!l->base.events->is_cereus(l->base.user, s->id))
             return false;
+        others += s->frontend;
     }
-    return len < MANY_MAX;
+    return others > 0 && len < MANY_MAX; /* where the list has nobody, somebody may hear all the same */
 }
 
 /** One message for each user, as Pitaya's servers expect, or one for each frontend of ours. */
