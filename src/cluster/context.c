@@ -83,7 +83,7 @@ static json_t *propagated(cereus_ctx *ctx)
     json_error_t err;
     if (ctx->propagated)
         return ctx->propagated;
-    json_t *object = ctx->metadata.len ? crs_json_parse(ctx->metadata, 0, &err) : json_object();
+    json_t *object = ctx->metadata.len ? crs_json_parse_as_go(ctx->metadata, 0, &err) : json_object();
     if (!json_is_object(object)) {
         json_decref(object);
         object = json_object();

@@ -29,7 +29,8 @@ static cereus_status bind_session(cereus_ctx *ctx, cereus_slice in, cereus_slice
     cereus_session *session;
     cereus_slice uid, unused;
     CEREUS_TRY(decode(ctx, in, &session, &uid, &unused));
-    const char *text = cereus_ctx_strdup(ctx, uid);
+    bool has_nul = uid.len && memchr(uid.data, 0, uid.len);
+    const char *text = has_nul ? "" : cereus_ctx_strdup(ctx, uid); /* refused, but by who knows the session */
     if (!text)
         return CEREUS_E_NOMEM;
     cereus_status st = cereus_session_bind(ctx, session, text);
@@ -47,7 +48,7 @@ static cereus_status push_session(cereus_ctx *ctx, cereus_slice in, cereus_slice
     *out = cereus_slice_of(ack, sizeof ack);
     json_error_t err;
     bool null = data.len == 4 && memcmp(data.data, "null", 4) == 0; /* Go's nil map: no data */
-    json_t *object = null ? json_object() : data.len ? crs_json_parse(data, 0, &err) : NULL;
+    json_t *object = null ? json_object() : data.len ? crs_json_parse_as_go(data, 0, &err) : NULL;
     if (data.len && !json_is_object(object)) {
         json_decref(object);
         return cereus_fail(ctx, "PIT-000", "the session data are no JSON object");
@@ -63,7 +64,8 @@ static cereus_status kick(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     cereus_slice uid;
     if (crs_kick_decode(in, &uid) != CEREUS_OK)
         return cereus_fail(ctx, "PIT-400", "no protos.KickMsg");
-    const char *text = cereus_ctx_strdup(ctx, uid);
+    bool has_nul = uid.len && memchr(uid.data, 0, uid.len);
+    const char *text = has_nul ? NULL : cereus_ctx_strdup(ctx, uid);
     cereus_session *session = text ? cereus_session_from_uid(ctx, text) : NULL;
     if (!session || cereus_session_kick(ctx, session) != CEREUS_OK)
         return no_session(ctx);

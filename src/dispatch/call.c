@@ -14,6 +14,8 @@
 #include <jansson.h>
 #include <protobuf-c/protobuf-c.h>
 
+#include "base/utf8.h"
+
 enum { JSON_DEPTH_MAX = 64 };
 
 /* ---- encoding results ---- */
@@ -97,6 +99,40 @@ json_t *crs_json_parse(cereus_slice text, size_t flags, json_error_t *err)
     return json;
 }
 
+/** As Go reads what jansson refuses: bytes that are no UTF-8 and halves of surrogates are U+FFFD. So is NUL here, which no key may have. */
+static bool mend_json(cereus_slice text, crs_bytes *out)
+{
+    static const uint8_t mark[] = {0xef, 0xbf, 0xbd};
+    const uint8_t *at = text.data, *end = at + text.len;
+    cereus_status st = CEREUS_OK;
+    while (!st && at < end) {
+        uint32_t c = ' ';
+        size_t len = crs_utf8_char(cereus_slice_of(at, (size_t)(end - at)));
+        if (*at == '\\' && end - at > 1) {
+            len = 2;
+            if (at[1] == 'u')
+                len += crs_utf8_escaped(at + 2, end, &c);
+        }
+        bool bad = len == 0 || c == 0 || c == 0xfffd;
+        st = bad ? crs_bytes_append(out, mark, sizeof mark) : crs_bytes_append(out, at, len);
+        at += len ? len : 1;
+    }
+    return !st;
+}
+
+json_t *crs_json_parse_as_go(cereus_slice text, size_t flags, json_error_t *err)
+{
+    json_t *json = crs_json_parse(text, flags, err);
+    if (json || measure_json(text).too_deep)
+        return json;
+    crs_bytes mended;
+    crs_bytes_init(&mended, 3 * text.len);
+    if (mend_json(text, &mended))
+        json = crs_json_parse(crs_bytes_slice(&mended), flags, err);
+    crs_bytes_fini(&mended);
+    return json;
+}
+
 static cereus_status bad_body(cereus_ctx *ctx, cereus_status status, const char *why)
 {
     CRS_COUNT(&ctx->dispatch->loop->counters, bad_bodies);
@@ -146,7 +182,7 @@ static cereus_status decode_argument(cereus_ctx *ctx, const cereus_serializer *s
         json_size size = measure_json(body);
         if (!size.too_deep && size.memory > ctx->arena->max) /* the heap's, but bounded like all of the request */
             return bad_body(ctx, CEREUS_E_NOMEM, "");
-        json_t *json = crs_json_parse(body, JSON_DECODE_ANY, &jerr);
+        json_t *json = crs_json_parse_as_go(body, JSON_DECODE_ANY, &jerr);
         if (!json) {
             char why[JSON_ERROR_TEXT_LENGTH + 40];
             snprintf(why, sizeof why, "json: %s (offset %d)", jerr.text, jerr.position);

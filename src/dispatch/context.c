@@ -252,7 +252,7 @@ static void log_text(cereus_ctx *ctx, cereus_log_level level, const char *fmt, v
     crs_field fields[4] = {CRS_STR("route", ctx->route)};
     size_t count = 1;
     json_error_t wrong;
-    json_t *came_with = ctx->metadata.len ? crs_json_parse(ctx->metadata, 0, &wrong) : NULL;
+    json_t *came_with = ctx->metadata.len ? crs_json_parse_as_go(ctx->metadata, 0, &wrong) : NULL;
     const char *request = json_string_value(json_object_get(came_with, "request.id"));
     if (request) /* it has the same name in the logs of all servers that worked on it */
         fields[count++] = CRS_STR("request", request);

@@ -209,9 +209,11 @@ static cereus_status bind_here(cereus_ctx *ctx, const char *uid)
     crs_core *core = d->core;
     crs_agent *agent = crs_session_agent(ctx->session);
     size_t len = strlen(uid);
+    if (!agent)
+        return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
     if (len == 0 || len > UID_LEN_MAX)
         return crs_ctx_error(ctx, CEREUS_E_INVALID, "PIT-000", "illegal uid");
-    if (!agent || agent->state == CRS_AGENT_CLOSED)
+    if (agent->state == CRS_AGENT_CLOSED)
         return crs_ctx_error(ctx, CEREUS_E_GONE, "PIT-499", "broken low-level pipe");
     if (agent->uid || agent->binding)
         return crs_ctx_error(ctx, CEREUS_E_BOUND, "PIT-000", "session is already bound to an uid");
@@ -520,7 +522,7 @@ json_t *crs_remote_data(crs_remote_session *s)
 {
     json_error_t err;
     if (!s->data && s->text.len)
-        s->data = crs_json_parse(s->text, 0, &err);
+        s->data = crs_json_parse_as_go(s->text, 0, &err);
     if (!json_is_object(s->data)) { /* null, or nothing */
         json_decref(s->data);
         s->data = json_object();

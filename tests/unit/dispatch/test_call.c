@@ -1,6 +1,9 @@
 /* tests/unit/dispatch/test_call.c: messages on their way through handlers, as clients see it. */
 #include "game.h"
 
+#include <jansson.h>
+
+#include "dispatch/call.h"
 #include "dispatch/greet.pb-c.h"
 #include "loop/loop.h"
 
@@ -979,9 +982,41 @@ static void calls_to_a_loop_with_a_full_mailbox_are_refused_one_by_one(void **st
     game_end(g);
 }
 
-TEST_MAIN(cmocka_unit_test(a_route_has_two_or_three_parts), cmocka_unit_test(kinds_of_messages_meet_kinds_of_handlers),
-          cmocka_unit_test(bodies_have_shapes), cmocka_unit_test(messages_are_protobuf_where_that_is_set),
-          cmocka_unit_test(a_request_needs_a_reply), cmocka_unit_test(a_body_that_does_not_decode_is_a_bad_request),
+static void json_is_read_as_go_reads_it(void **state)
+{
+    static const struct {
+        const char *text, *read; /* NULL: refused */
+    } cases[] = {
+        {"{\"a\":\"b\"}", "{\"a\":\"b\"}"},
+        {"{\"a\":\"\\ud83d\"}", "{\"a\":\"\xef\xbf\xbd\"}"},
+        {"{\"a\":\"\\ud83dx\\ud83d\\ude00\"}", "{\"a\":\"\xef\xbf\xbdx\xf0\x9f\x98\x80\"}"},
+        {"{\"a\":\"\\\\ud83d\\udc00\"}", "{\"a\":\"\\\\ud83d\xef\xbf\xbd\"}"},
+        {"{\"\xff\":\"\xe2\x82\"}", "{\"\xef\xbf\xbd\":\"\xef\xbf\xbd\xef\xbf\xbd\"}"},
+        {"{\"a\\u0000b\":1}", "{\"a\xef\xbf\xbd"
+                              "b\":1}"},
+        {"{\"a\":\xff}", NULL},
+        {"{\"a\":\"\\ud8\"}", NULL},
+        {"{\"a\":\"\\", NULL},
+        {"\xff", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < CEREUS_COUNT(cases); i++) {
+        json_error_t err;
+        json_t *json = crs_json_parse_as_go(cereus_slice_str(cases[i].text), 0, &err);
+        char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+        if (cases[i].read)
+            assert_string_equal(text ? text : "(refused)", cases[i].read);
+        else
+            assert_null(text);
+        free(text);
+        json_decref(json);
+    }
+}
+
+TEST_MAIN(cmocka_unit_test(json_is_read_as_go_reads_it), cmocka_unit_test(a_route_has_two_or_three_parts),
+          cmocka_unit_test(kinds_of_messages_meet_kinds_of_handlers), cmocka_unit_test(bodies_have_shapes),
+          cmocka_unit_test(messages_are_protobuf_where_that_is_set), cmocka_unit_test(a_request_needs_a_reply),
+          cmocka_unit_test(a_body_that_does_not_decode_is_a_bad_request),
           cmocka_unit_test(errors_carry_code_message_and_metadata),
           cmocka_unit_test(pipelines_surround_handlers_in_their_order), cmocka_unit_test(a_request_has_limited_memory),
           cmocka_unit_test(a_reply_that_fits_no_packet_becomes_an_error),
