@@ -205,7 +205,7 @@ static void begin_in_order(served *s, const crs_request *req)
 /* ---- finding what is called ---- */
 
 /** "service.method" of a route with two or three parts, none of them blank. */
-static bool short_route(cereus_slice route, cereus_slice *ret_short, bool *ret_has_type)
+static bool short_route(cereus_slice route, cereus_slice *ret_short)
 {
     size_t parts = 1, begin_at = 0;
     bool blank = true;
@@ -222,7 +222,6 @@ static bool short_route(cereus_slice route, cereus_slice *ret_short, bool *ret_h
     }
     if (blank || parts < 2 || parts > 3)
         return false;
-    *ret_has_type = parts == 3;
     *ret_short = parts == 3 ? cereus_slice_of(route.data + begin_at, route.len - begin_at) : route;
     return true;
 }
@@ -235,15 +234,14 @@ static bool is_object(cereus_slice json)
     return crs_json_skip_value(&s, CRS_JSON_DEPTH_MAX, false) && !crs_json_skip_space(&s);
 }
 
-static void serve_message(served *s, const crs_request *req, cereus_slice name, bool has_type)
+static void serve_message(served *s, const crs_request *req, cereus_slice name)
 {
     crs_core *core = s->l->d->core;
     const crs_method *method = crs_registry_find(&core->registry, name);
     s->notify = req->msg_type == 1;
     if (!method) {
-        char text[100 + 3 * CRS_SERVER_NAME_MAX];
-        snprintf(text, sizeof text, "pitaya/handler: %.100s%s%.*s not found",
-                 has_type ? "" : core->registry.server_type, has_type ? "" : ".",
+        char text[100 + 2 * CRS_SERVER_NAME_MAX];
+        snprintf(text, sizeof text, "pitaya/handler: %.*s not found",
                  (int)CRS_MIN(req->route.len, (size_t)2 * CRS_SERVER_NAME_MAX), (const char *)req->route.data);
         refuse(s, "PIT-404", text);
         return;
@@ -336,19 +334,18 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
 
     uint64_t timeout_ms;
     cereus_slice name;
-    bool has_type;
     const char *wrong = crs_meta_check(req.metadata, &timeout_ms);
     if (l->serving > l->cluster->opt.requests_max)
         refuse(s, "PIT-500", "the server is overloaded");
     else if (wrong)
         refuse(s, "PIT-500", wrong);
-    else if (!short_route(req.route, &name, &has_type))
+    else if (!short_route(req.route, &name))
         refuse_route(s, "PIT-400", "cannot decode route", req.route);
     else {
         if (timeout_ms != UINT64_MAX && timeout_ms < UINT32_MAX)
             s->serving.deadline_us = loop->now_us + (timeout_ms + CRS_GRACE_MS) * 1000;
         if (req.type == CRS_RPC_SYS)
-            serve_message(s, &req, name, has_type);
+            serve_message(s, &req, name);
         else if (req.type == CRS_RPC_USER)
             serve_call(s, name);
         else

@@ -230,14 +230,14 @@ cereus_status cereus_kick_users(cereus_ctx *ctx, const char *const *uids, size_t
     bool *failed = crs_arena_zalloc(ctx->arena, 2 * uid_count * sizeof *failed + 1), *want = failed + uid_count;
     if (!failed)
         return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
+    if (no_frontend_type(ctx, frontend_type))
+        return refuse_all(ctx, uids, uid_count, ret_failed, ret_failed_count);
     size_t failed_count = 0;
     for (size_t i = 0; i < uid_count; i++) { /* a session of this server whatever the type (behaviour.md 16) */
         cereus_session *s = cereus_session_from_uid(ctx, uids[i]);
         want[i] = failed[i] = !(s && cereus_session_kick(ctx, s) == CEREUS_OK);
         failed_count += failed[i];
     }
-    if (failed_count && no_frontend_type(ctx, frontend_type))
-        return refuse_all(ctx, uids, uid_count, ret_failed, ret_failed_count);
     if (failed_count && core->cluster)
         failed_count =
             core->cluster->kick_users(ctx, frontend_type && *frontend_type ? frontend_type : core->registry.server_type,

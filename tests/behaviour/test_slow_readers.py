@@ -25,9 +25,7 @@ class SlowReaders(BehaviourTest):
                 sender.close()
                 return i
             if i % 10 == 0:
-                start = time.monotonic()
                 self.assert_served()
-                self.assertLess(time.monotonic() - start, 5)
         sender.close()
         return count
 

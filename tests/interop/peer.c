@@ -63,7 +63,7 @@ static char *sorted_text(cereus_ctx *ctx, const json_t *value)
 
 static json_t *sorted_copy(cereus_ctx *ctx, const json_t *value)
 {
-    return json_loads(sorted_text(ctx, value), JSON_DECODE_ANY, NULL);
+    return json_loads(sorted_text(ctx, value), JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
 }
 
 static const char **uids_of(cereus_ctx *ctx, const json_t *act, size_t *ret_count)
@@ -167,7 +167,7 @@ static cereus_status do_panicvalue(cereus_ctx *ctx, const cereus_value *in, cere
 
 static cereus_status do_sleep(cereus_ctx *ctx, const json_t *in, json_t **out)
 {
-    CEREUS_TRY(cereus_sleep(ctx, (uint64_t)number_of(in, "ms")));
+    CEREUS_TRY(cereus_sleep(ctx, number_of(in, "ms") > 0 ? (uint64_t)number_of(in, "ms") : 0));
     return answer(ctx, CEREUS_OK, json_integer(number_of(in, "ms")), out);
 }
 
