@@ -38,8 +38,8 @@ CEREUS_API void *cereus_ctx_alloc(cereus_ctx *ctx, size_t size);
 CEREUS_API char *cereus_ctx_printf(cereus_ctx *ctx, const char *fmt, ...) CEREUS_PRINTF(2, 3);
 /** @p bytes as a C string. NULL as above. */
 CEREUS_API char *cereus_ctx_strdup(cereus_ctx *ctx, cereus_slice bytes);
-/** Hand a jansson value to the ctx, which drops the reference when the call is over. Returns @p json (NULL stays NULL).
- */
+/** Hand a jansson value to the ctx, which drops the reference when the call is over. Returns @p json.
+ * NULL: it was NULL, or there is no memory left as above, and it has been dropped at once. */
 CEREUS_API struct json_t *cereus_ctx_keep(cereus_ctx *ctx, struct json_t *json);
 
 /* -- failing -- */
@@ -53,15 +53,15 @@ CEREUS_API struct json_t *cereus_ctx_keep(cereus_ctx *ctx, struct json_t *json);
 CEREUS_API cereus_status cereus_fail(cereus_ctx *ctx, const char *code, const char *fmt, ...) CEREUS_PRINTF(3, 4);
 /** The same with text that may hold any bytes. */
 CEREUS_API cereus_status cereus_fail_bytes(cereus_ctx *ctx, const char *code, cereus_slice msg);
-/** Add metadata to the error stored last; a key set before is replaced. Returns CEREUS_E_FAILED, so it can be returned.
- */
+/** Add metadata to the error stored last, 32 entries at most; a key set before is replaced. Returns the status of that error,
+ * so it can be returned. */
 CEREUS_API cereus_status cereus_fail_meta(cereus_ctx *ctx, const char *key, const char *value);
 /** The stored error's code and message; NULL when none is stored. For after-pipelines. */
 CEREUS_API const char *cereus_ctx_error_code(cereus_ctx *ctx);
 CEREUS_API const char *cereus_ctx_error_msg(cereus_ctx *ctx);
 
-/* -- waiting -- all of these may yield, end early with CEREUS_E_TIMEOUT when the deadline of the ctx passes and with
- * CEREUS_E_CANCELLED when the app stops (at once, from then on). */
+/* -- waiting -- all of these may yield, end early with CEREUS_E_TIMEOUT when the deadline of the ctx passes (an offloaded job
+ * that was taken does not) and with CEREUS_E_CANCELLED when the app stops (at once, from then on). */
 
 /** Let the others run for @p ms milliseconds. @return CEREUS_OK, CEREUS_E_TIMEOUT, CEREUS_E_CANCELLED. May yield. */
 CEREUS_API cereus_status cereus_sleep(cereus_ctx *ctx, uint64_t ms);
@@ -74,7 +74,7 @@ enum { CEREUS_FD_READABLE = 1, CEREUS_FD_WRITABLE = 2 };
  * @param timeout_ms  longest wait; 0: only the deadline of the ctx bounds it
  * @param ret_events  may be NULL; set on CEREUS_OK to what is ready (an error or hang-up counts as both)
  * @return CEREUS_OK; CEREUS_E_TIMEOUT; CEREUS_E_CANCELLED; CEREUS_E_INVALID: not a socket or pipe; CEREUS_E_NOMEM
- * Ownership: borrows fd, which must not be awaited twice at once. May yield.
+ * Ownership: borrows fd, which must not be awaited twice at once; sets O_NONBLOCK on it, and leaves that. May yield.
  */
 CEREUS_API cereus_status cereus_await_fd(cereus_ctx *ctx, int fd, int events, uint64_t timeout_ms, int *ret_events);
 
@@ -91,7 +91,8 @@ CEREUS_API cereus_status cereus_offload(cereus_ctx *ctx, cereus_work_fn *work, v
 /** Let others on this loop have a turn. May yield. */
 CEREUS_API cereus_status cereus_yield(cereus_ctx *ctx);
 
-/** All waits of this ctx end at the latest in @p ms milliseconds; 0 takes the deadline away. */
+/** The waits above, and calls of other servers that name no time of their own, end at the latest in @p ms milliseconds; 0
+ * takes the deadline away. */
 CEREUS_API void cereus_ctx_set_deadline(cereus_ctx *ctx, uint64_t ms);
 /** Milliseconds left until the deadline; UINT64_MAX: none. */
 CEREUS_API uint64_t cereus_ctx_time_left(cereus_ctx *ctx);

@@ -136,26 +136,31 @@ cereus_status cereus_fail(cereus_ctx *ctx, const char *code, const char *fmt, ..
     return CEREUS_E_FAILED;
 }
 
-cereus_status cereus_fail_meta(cereus_ctx *ctx, const char *key, const char *value)
+static void add_meta(cereus_ctx *ctx, const char *key, const char *value)
 {
     if (!ctx->meta_keys) {
         ctx->meta_keys = crs_arena_alloc(ctx->arena, 2 * CRS_ERROR_META_MAX * sizeof(cereus_slice));
         if (!ctx->meta_keys)
-            return CEREUS_E_FAILED; /* the error goes out without it */
+            return; /* the error goes out without it */
         ctx->meta_values = ctx->meta_keys + CRS_ERROR_META_MAX;
     }
     cereus_slice k = cereus_slice_str(key);
     for (size_t i = 0; i < ctx->meta_count; i++) {
         if (crs_slice_eq(ctx->meta_keys[i], k)) {
             ctx->meta_values[i] = keep(ctx, cereus_slice_str(value));
-            return CEREUS_E_FAILED;
+            return;
         }
     }
     if (ctx->meta_count < CRS_ERROR_META_MAX) {
         ctx->meta_keys[ctx->meta_count] = keep(ctx, k);
         ctx->meta_values[ctx->meta_count++] = keep(ctx, cereus_slice_str(value));
     }
-    return CEREUS_E_FAILED;
+}
+
+cereus_status cereus_fail_meta(cereus_ctx *ctx, const char *key, const char *value)
+{
+    add_meta(ctx, key, value);
+    return ctx->error_status ? ctx->error_status : CEREUS_E_FAILED;
 }
 
 const char *cereus_ctx_error_code(cereus_ctx *ctx)

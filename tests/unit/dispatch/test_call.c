@@ -286,6 +286,10 @@ static cereus_status fail_as_told(cereus_ctx *ctx, cereus_slice in, cereus_slice
         cereus_fail_meta(ctx, "b", "2");
         return cereus_fail_meta(ctx, "a", "3");
     }
+    if (strcmp(how, "framework's") == 0) {
+        cereus_session_bind(ctx, cereus_ctx_session(ctx), "");
+        return cereus_fail_meta(ctx, "a", "1");
+    }
     if (strcmp(how, "manymeta") == 0) {
         cereus_fail(ctx, "M-2", "more than there is room for");
         for (int i = 0; i < 100; i++)
@@ -329,6 +333,8 @@ static void errors_carry_code_message_and_metadata(void **state)
         assert_string_equal(client_fail(c, "e.fail", "nobytes"), "B-2|");
         assert_string_equal(whole_error(c, "meta"), "{\"code\":\"M-1\",\"msg\":\"with metadata\",\"metadata\":{\"a\":"
                                                     "\"3\",\"b\":\"2\"}}");
+        assert_string_equal(whole_error(c, "framework's"),
+                            "{\"code\":\"PIT-000\",\"msg\":\"illegal uid\",\"metadata\":{\"a\":\"1\"}}");
         json_t *many = json_loads(whole_error(c, "manymeta"), 0, NULL);
         assert_int_equal(json_object_size(json_object_get(many, "metadata")), 32);
         json_decref(many);
