@@ -96,8 +96,8 @@ typedef struct cereus_rpc_engine {
      * more, say cereus_rpc_link_ended(). Whoever comes back under this id gets a way of its own. May be NULL. Thread: loop.
      */
     void (*gone)(void *part, const char *server_id);
-    /** End; cereus_rpc_link is not used any more when this returns. It may take a moment to send what still waits, the last
-     * answers among it. Thread: loop. */
+    /** End; cereus_rpc_link is not used any more when this returns. Its loop has ended, so watches are silent: it may block
+     * for a moment, by poll(), to send what still waits, the last answers among it. */
     void (*stop)(void *part);
     /** Could others still send us something? They close the way when they see that we have left, and the end waits for
      * that, for half of cereus.shutdown.timeout at most. NULL: it is not known, and what comes late is lost. Thread: loop. */

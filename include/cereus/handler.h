@@ -32,7 +32,9 @@ typedef cereus_status cereus_raw_fn(cereus_ctx *ctx, cereus_slice in, cereus_sli
 typedef cereus_status cereus_json_fn(cereus_ctx *ctx, const struct json_t *in, struct json_t **out);
 
 enum {
-    CEREUS_CONCURRENT = 1, /* messages on this route neither wait for the session's others nor hold them back */
+    /** Messages on this route neither wait for the session's others nor hold them back, on the server that handles them. A
+     * frontend that forwards them does not know: there they keep the session's order. */
+    CEREUS_CONCURRENT = 1,
 };
 
 /** One method: how it is called and what it takes and gives. Fill with the macros below, or by hand. */
@@ -101,7 +103,8 @@ CEREUS_API cereus_status cereus_app_register(cereus_app *app, const char *name, 
 /* -- pipelines: functions around every handler -- */
 
 /**
- * Runs before each handler, after the body was decoded. May change what @p in points to, or replace it.
+ * Runs before each handler, after the body was decoded. May change what @p in points to, or replace it; JSON put there is the ctx's
+ * (cereus_ctx_keep()).
  * @return CEREUS_OK: go on; anything else ends the call: further before-functions, the handler and the after-functions
  *         are skipped, and the client gets the error
  * Thread: fiber, on the service's home. May yield.
@@ -110,7 +113,8 @@ typedef cereus_status cereus_before_fn(cereus_ctx *ctx, cereus_value *in, void *
 
 /**
  * Runs after each handler, also after one that failed. @p status is how it ended so far; return what it is from now on:
- * CEREUS_OK with a changed @p out, or another error. All run, in order; the last word counts.
+ * CEREUS_OK with a changed @p out, or another error. All run, in order; the last word counts. Who replaces out->json drops
+ * the reference that was there, and gives one.
  * Thread: fiber, on the service's home. May yield.
  */
 typedef cereus_status cereus_after_fn(cereus_ctx *ctx, cereus_value *out, cereus_status status, void *user);

@@ -13,7 +13,9 @@ extern "C" {
 #endif
 
 /** Register a service of remotes: as cereus_app_register(), with CEREUS_NOTHING, CEREUS_RAW or CEREUS_MESSAGE in and out.
- * The name "sys" is taken. Thread: setup. */
+ * The name "sys" is taken. Handlers of the same name are another service with a home of its own: state that both use wants
+ * CEREUS_HOME_KEY in both, with the same key. @p options: of a service's own life only handlers' services have one; remotes
+ * have modules for that. Thread: setup. */
 CEREUS_API cereus_status cereus_app_register_remote(cereus_app *app, const char *name, const cereus_method *methods,
                                                     size_t method_count, const cereus_service_options *options,
                                                     cereus_error *err);
@@ -24,8 +26,9 @@ CEREUS_API cereus_status cereus_app_after_remote(cereus_app *app, cereus_after_f
 
 typedef struct cereus_rpc_options {
     const char *server_id; /* NULL: any server of the route's type */
-    /** 0: what is left of the ctx's deadline; without one the propagated `reqTimeout` ("9s"), which also comes with a call;
-     * else `pitaya.cluster.rpc.client.nats.requesttimeout`. */
+    /** 0: the propagated `reqTimeout` ("9s"), which also comes with a call, else
+     * `pitaya.cluster.rpc.client.nats.requesttimeout`; but never more than is left of the ctx's deadline. Not 0: so long,
+     * whatever the deadline. */
     uint64_t timeout_ms;
 } cereus_rpc_options;
 
@@ -78,7 +81,7 @@ CEREUS_API cereus_status cereus_rpc_all(cereus_ctx *ctx, cereus_rpc_call *calls,
 typedef void cereus_rpc_done_fn(cereus_ctx *ctx, cereus_status status, cereus_slice reply, void *user);
 /**
  * Call `type.service.method` on another server without waiting.
- * @param service  on whose home @p done runs; NULL or "": the first loop's
+ * @param service  of cereus_app_register(), on whose home @p done runs; NULL or "": the first loop's
  * @param in       copied, as all texts
  * @return CEREUS_OK: @p done will be called; CEREUS_E_STATE: the app does not run; CEREUS_E_NOT_FOUND: no such service;
  *         CEREUS_E_FULL: too much is on its way to that loop; CEREUS_E_NOMEM

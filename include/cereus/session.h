@@ -22,15 +22,15 @@ CEREUS_API cereus_session *cereus_session_from_id(cereus_ctx *ctx, cereus_sessio
 /** A handle for the session that @p uid is bound to on this server; NULL: nobody. */
 CEREUS_API cereus_session *cereus_session_from_uid(cereus_ctx *ctx, const char *uid);
 
-/** The bound uid, "" before the bind. Good as long as the handle; on another loop than the session's it is the uid at
- * the time the handle was made, or the one bound through it. */
+/** The bound uid, "" before the bind and when the session is gone. Good as long as the handle. On another loop than the
+ * session's the first call asks there, and may yield; it is the uid of that time then, or the one bound through the handle. */
 CEREUS_API const char *cereus_session_uid(const cereus_session *session);
 /** Is the player connected to another server, which forwarded its message? Then uid and data are those of the time when it
  * did; bind, push and kick travel there, changes of the data only with cereus_session_push_to_front(), and callbacks, close
  * and the handshake are the frontend's own. */
 CEREUS_API bool cereus_session_is_remote(const cereus_session *session);
 /** "ip:port" or "[ip]:port" of the client, "local" where it has no such address; "" for a session of another server. Good as
- * long as the handle. */
+ * long as the handle. May yield as cereus_session_uid() does. */
 CEREUS_API const char *cereus_session_remote_addr(const cereus_session *session);
 
 /**

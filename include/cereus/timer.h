@@ -31,7 +31,7 @@ typedef bool cereus_timer_check_fn(int64_t unix_ms, void *user);
 
 /*
  * All of them:
- * @param service  whose home the calls run on ("" or NULL: the first loop; also for services whose home is the
+ * @param service  of cereus_app_register(), whose home the calls run on ("" or NULL: the first loop; also for services whose home is the
  *                 session's or a key's)
  * @param ret_id   may be NULL; set on CEREUS_OK
  * @return CEREUS_OK; CEREUS_E_INVALID: no function, an interval of 0, a count that makes no sense, a cron expression
