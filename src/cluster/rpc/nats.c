@@ -343,7 +343,7 @@ static void on_request(void *user, const crs_nats_message *m)
 {
     nats_link *l = user;
     cereus_slice push;
-    if (m->data.len == 0)
+    if (m->data.len == 0) /* a server of ours, of before, asks whether we hear */
         return;
     if (crs_has_mark(m->data, CRS_PEER_MANY, &push)) {
         if (!crs_peers_take(&l->base, CRS_PEER_PUSH, push))

@@ -174,7 +174,7 @@ void crs_rpc_forget(crs_rpc_call *call)
     free_slot(call);
 }
 
-crs_rpc_call *crs_rpc_find(const crs_rpc_link *link, uint64_t id)
+static crs_rpc_call *find_call(const crs_rpc_link *link, uint64_t id)
 {
     uint32_t slot = (uint32_t)id;
     crs_rpc_call *call = slot < link->used ? link->slots[slot].call : NULL;
@@ -215,7 +215,7 @@ void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response)
 {
     if (take_ahead(link, response)) /* also when nobody waits any more: the user may be there */
         return;
-    crs_rpc_call *call = crs_rpc_find(link, id);
+    crs_rpc_call *call = find_call(link, id);
     if (!call) {
         CRS_COUNT(&link->loop->counters, rpc_late_replies);
         return;

@@ -80,8 +80,6 @@ extern const crs_rpc_ops crs_rpc_local, crs_rpc_nats, crs_rpc_custom;
 
 /** A reply to the call with @p id has come; one that is not out any more is counted and dropped. */
 void crs_rpc_answered(crs_rpc_link *link, uint64_t id, cereus_slice response);
-/** The call that is out with @p id; NULL: none. */
-crs_rpc_call *crs_rpc_find(const crs_rpc_link *link, uint64_t id);
 /** The call cannot succeed: done() is called by mail. @p why is static. */
 void crs_rpc_fail(crs_rpc_call *call, cereus_status st, const char *why);
 /** Last call of close: frees the link. */
