@@ -24,13 +24,18 @@ static cereus_status decode(cereus_ctx *ctx, cereus_slice in, cereus_session **r
     return *ret_session ? CEREUS_OK : CEREUS_E_NOMEM;
 }
 
+/** NULL: out of memory. Where it has a NUL, "", which nobody is bound to either: cut off, it would be somebody else's. */
+static const char *uid_text(cereus_ctx *ctx, cereus_slice uid)
+{
+    return uid.len && memchr(uid.data, 0, uid.len) ? "" : cereus_ctx_strdup(ctx, uid);
+}
+
 static cereus_status bind_session(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
     cereus_session *session;
     cereus_slice uid, unused;
     CEREUS_TRY(decode(ctx, in, &session, &uid, &unused));
-    bool has_nul = uid.len && memchr(uid.data, 0, uid.len);
-    const char *text = has_nul ? "" : cereus_ctx_strdup(ctx, uid); /* refused, but by who knows the session */
+    const char *text = uid_text(ctx, uid);
     if (!text)
         return CEREUS_E_NOMEM;
     cereus_status st = cereus_session_bind(ctx, session, text);
@@ -64,8 +69,7 @@ static cereus_status kick(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
     cereus_slice uid;
     if (crs_kick_decode(in, &uid) != CEREUS_OK)
         return cereus_fail(ctx, "PIT-400", "no protos.KickMsg");
-    bool has_nul = uid.len && memchr(uid.data, 0, uid.len);
-    const char *text = has_nul ? NULL : cereus_ctx_strdup(ctx, uid);
+    const char *text = uid_text(ctx, uid);
     cereus_session *session = text ? cereus_session_from_uid(ctx, text) : NULL;
     if (!session || cereus_session_kick(ctx, session) != CEREUS_OK)
         return no_session(ctx);

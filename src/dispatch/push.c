@@ -227,11 +227,11 @@ cereus_status cereus_kick_users(cereus_ctx *ctx, const char *const *uids, size_t
                                 const char **ret_failed, size_t *ret_failed_count)
 {
     const crs_core *core = ctx->dispatch->core;
+    if (no_frontend_type(ctx, frontend_type))
+        return refuse_all(ctx, uids, uid_count, ret_failed, ret_failed_count);
     bool *failed = crs_arena_zalloc(ctx->arena, 2 * uid_count * sizeof *failed + 1), *want = failed + uid_count;
     if (!failed)
         return crs_ctx_error(ctx, CEREUS_E_NOMEM, "PIT-500", "out of memory");
-    if (no_frontend_type(ctx, frontend_type))
-        return refuse_all(ctx, uids, uid_count, ret_failed, ret_failed_count);
     size_t failed_count = 0;
     for (size_t i = 0; i < uid_count; i++) { /* a session of this server whatever the type (behaviour.md 16) */
         cereus_session *s = cereus_session_from_uid(ctx, uids[i]);
