@@ -96,8 +96,8 @@ CEREUS_API void cereus_app_on_started(cereus_app *app, cereus_started_fn *fn, vo
 /** A piece of game code of its own, on a fiber. */
 typedef void cereus_task_fn(cereus_ctx *ctx, void *user);
 /**
- * Run @p fn as a task on the home of @p service, one of cereus_app_register() ("" or NULL: the first loop). Tasks given before the start have run, to their
- * end or first wait, before anybody can connect.
+ * Run @p fn as a task on the home of @p service, one of cereus_app_register() ("" or NULL: the first loop). Tasks given
+ * before the start have run, to their end or first wait, before anybody can connect.
  * @return CEREUS_OK: it will run, or be dropped when the app stops first; CEREUS_E_NOT_FOUND: no such service;
  *         CEREUS_E_FULL: too much is on its way to that loop; CEREUS_E_NOMEM
  * Thread: any.

@@ -58,8 +58,8 @@ typedef cereus_status cereus_route_fn(cereus_session *session, cereus_slice rout
                                       const cereus_server *const *servers, size_t server_count, size_t *ret_pick,
                                       void *user, cereus_error *err);
 /**
- * Route messages for servers of @p type by @p fn; without, one is picked at random, of those that do not drain if there are any.
- * A second call replaces the first.
+ * Route messages for servers of @p type by @p fn; without, one is picked at random, of those that do not drain if there are
+ * any. A second call replaces the first.
  * @return CEREUS_OK; CEREUS_E_STATE: the app runs already; CEREUS_E_NOMEM. Thread: setup.
  */
 CEREUS_API cereus_status cereus_app_add_route(cereus_app *app, const char *type, cereus_route_fn *fn, void *user);

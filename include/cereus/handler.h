@@ -103,8 +103,8 @@ CEREUS_API cereus_status cereus_app_register(cereus_app *app, const char *name, 
 /* -- pipelines: functions around every handler -- */
 
 /**
- * Runs before each handler, after the body was decoded. May change what @p in points to, or replace it; JSON put there is the ctx's
- * (cereus_ctx_keep()).
+ * Runs before each handler, after the body was decoded. May change what @p in points to, or replace it; JSON put there is
+ * the ctx's (cereus_ctx_keep()).
  * @return CEREUS_OK: go on; anything else ends the call: further before-functions, the handler and the after-functions
  *         are skipped, and the client gets the error
  * Thread: fiber, on the service's home. May yield.

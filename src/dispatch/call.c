@@ -99,7 +99,8 @@ json_t *crs_json_parse(cereus_slice text, size_t flags, json_error_t *err)
     return json;
 }
 
-/** As Go reads what jansson refuses: bytes that are no UTF-8 and halves of surrogates are U+FFFD. So is NUL here, which no key may have. */
+/** As Go reads what jansson refuses: bytes that are no UTF-8 and halves of surrogates are U+FFFD. So is an escaped NUL here,
+ * which jansson has in no key. */
 static bool mend_json(cereus_slice text, crs_bytes *out)
 {
     static const uint8_t mark[] = {0xef, 0xbf, 0xbd};

@@ -46,7 +46,8 @@ cereus_status crs_encode_result(cereus_ctx *ctx, const cereus_serializer *serial
  * @return NULL: broken, or out of memory; *err says why. Ownership: gives.
  */
 json_t *crs_json_parse(cereus_slice text, size_t flags, json_error_t *err);
-/** The same for what players and other servers' players say, where bytes that are no UTF-8 become U+FFFD, as in Go. */
+/** The same for what comes from players, and with their sessions from other servers: bytes that are no UTF-8 and halves of
+ * surrogates become U+FFFD, as in Go. */
 json_t *crs_json_parse_as_go(cereus_slice text, size_t flags, json_error_t *err);
 
 #endif
