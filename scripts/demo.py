@@ -13,6 +13,7 @@ import pathlib
 import re
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,6 +83,11 @@ class Demo:
         more = [f"--cluster.dir={directory}"] if directory else []
         programs = {kind: [str(build / "examples/cluster" / kind), *more] for kind in ("room", "metagame", "connector")}
         self.selector = selectors.DefaultSelector()
+        # A signal that comes just before select() sleeps would be heard at the next event only.
+        self.woken, self.waker = socket.socketpair()
+        self.waker.setblocking(False)
+        signal.set_wakeup_fd(self.waker.fileno())
+        self.selector.register(self.woken, selectors.EVENT_READ)
         self.backends = [Server("room", f"room-{i}", programs["room"]) for i in (1, 2)]
         self.backends.append(Server("metagame", "metagame-1", programs["metagame"]))
         self.connectors = [Server("connector", f"connector-{i + 1}", programs["connector"], *places[i]) for i in (0, 1)]
@@ -101,6 +107,8 @@ class Demo:
         due = [s.due for s in servers if s.due]
         wait = max(0, min(due) - time.monotonic()) if due else None
         for key, _ in self.selector.select(wait):
+            if key.fileobj is self.woken:
+                continue  # what end() raises comes next
             was_ready = key.data.ready
             if not key.data.read():
                 self.ended(key.data)
