@@ -536,6 +536,8 @@ static void step_close_sessions(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
     crs_app_loop *l = loop_of_step(mail);
+    if (l->app->cluster) /* who has not seen us leave: nothing of theirs runs beside the last words of services */
+        crs_cluster_refuse(l->app->cluster, &l->dispatch);
     stop_waiting(l);
     crs_frontend_close_all(l->dispatch.frontend, CRS_CLOSE_SHUTDOWN);
     l->stopping = true; /* from now on it tells when it is quiet */

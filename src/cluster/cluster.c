@@ -442,6 +442,11 @@ bool crs_cluster_busy(const crs_cluster *c, const crs_dispatch *d)
     return l->serving || l->forwarding;
 }
 
+void crs_cluster_refuse(crs_cluster *c, const crs_dispatch *d)
+{
+    c->loops[d->loop->index].refusing = true;
+}
+
 void crs_cluster_cancel(crs_cluster *c, const crs_dispatch *d)
 {
     crs_rpc_link *link = c->loops[d->loop->index].link;

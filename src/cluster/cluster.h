@@ -74,6 +74,8 @@ void crs_cluster_leave(cereus_ctx *ctx, void *cluster);
 void crs_cluster_close(crs_cluster *c, crs_dispatch *d);
 /** Does this loop still serve something, or wait for something that it has forwarded? Thread: loop. */
 bool crs_cluster_busy(const crs_cluster *c, const crs_dispatch *d);
+/** Requests of other servers are refused from now on: services will be shut down. Thread: loop. */
+void crs_cluster_refuse(crs_cluster *c, const crs_dispatch *d);
 /** Wait no longer for what other servers have not answered. Thread: loop. */
 void crs_cluster_cancel(crs_cluster *c, const crs_dispatch *d);
 /** Have we left, and others not all seen it? Then a message for us may still be under way. Thread: loop. */

@@ -16,6 +16,7 @@ typedef struct crs_cluster_loop {
     crs_strmap lanes;     /* loop: frontend and session -> lane, while something of it is served */
     size_t serving;       /* loop: requests of others that have not been answered */
     size_t forwarding;    /* loop: messages of clients that are out */
+    bool refusing;        /* loop: no request of another server is run any more */
     uint64_t request_count;
     char request_prefix[13];
 } crs_cluster_loop;

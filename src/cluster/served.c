@@ -335,7 +335,9 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
     uint64_t timeout_ms;
     cereus_slice name;
     const char *wrong = crs_meta_check(req.metadata, &timeout_ms);
-    if (l->serving > l->cluster->opt.requests_max)
+    if (l->refusing)
+        refuse(s, "PIT-500", "the server is stopping");
+    else if (l->serving > l->cluster->opt.requests_max)
         refuse(s, "PIT-500", "the server is overloaded");
     else if (wrong)
         refuse(s, "PIT-500", wrong);

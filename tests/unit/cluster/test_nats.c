@@ -1,11 +1,14 @@
 /* tests/unit/cluster/test_nats.c: servers over a NATS server that dies, stops, says goodbye and comes back. What they say to
  * one another is in test_cluster.c, over NATS too, and in test_nats_cases.c. */
 #include "cluster.h"
-#include "nats.h"
+#include "nats_raw.h"
 
+#include <poll.h>
 #include <stdatomic.h>
 
 #include <cereus/remote.h>
+
+#include "cluster/protocol.h"
 
 enum { LOOPS = 2 };
 
@@ -423,6 +426,78 @@ static void servers_stop_although_nats_is_away(void **state)
     cereus_test_end(back);
 }
 
+/* ---- a request for a server that stops ---- */
+
+static const char here[] = "pitaya/servers/room/room-1";
+
+/** Forward a message of some session, as a frontend of Pitaya does. */
+static void raw_forward(raw_client *r, const char *route, const char *body, const char *reply)
+{
+    crs_bytes bytes;
+    crs_bytes_init(&bytes, 10000);
+    crs_request req = {.has_session = true,
+                       .has_msg = true,
+                       .session_id = 1,
+                       .msg_id = 1,
+                       .route = cereus_slice_str(route),
+                       .body = cereus_slice_str(body),
+                       .frontend_id = cereus_slice_str("gate-1"),
+                       .metadata = cereus_slice_str("{}")};
+    assert_int_equal(crs_request_encode(&req, &bytes), CEREUS_OK);
+    raw_publish(r, here, reply, bytes.data, bytes.len);
+    crs_bytes_fini(&bytes);
+}
+
+typedef struct last_words {
+    raw_client *raw;
+    crs_response answer;
+    message m;
+} last_words;
+
+/** A server that has not seen us leave sends a message while the service shuts down. */
+static cereus_status hear_of_late_messages(cereus_ctx *ctx, void *user)
+{
+    last_words *w = user;
+    raw_forward(w->raw, "room.last.count", "x", "late");
+    struct pollfd p = {.fd = fileno(w->raw->in), .events = POLLIN};
+    while (poll(&p, 1, 0) == 0)
+        CEREUS_TRY(cereus_sleep(ctx, 1));
+    raw_find(w->raw, "late", &w->m);
+    return crs_response_decode(cereus_slice_of(w->m.payload, w->m.len), &w->answer);
+}
+
+static cereus_status count_it(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    atomic_fetch_add(&finished, 1);
+    *out = in;
+    return CEREUS_OK;
+}
+
+static void nothing_runs_beside_the_last_words_of_a_service(void **state)
+{
+    static const cereus_method last[] = {CEREUS_RAW_REQUEST("count", count_it)};
+    last_words w = {.raw = raw_open(nats.port)};
+    cereus_error err = {0};
+    cereus_service_options opt = {.shutdown = hear_of_late_messages, .user = &w};
+    cereus_test_app *back = member("room", "room-1", false);
+    assert_int_equal(cereus_app_register(cereus_test_get_app(back), "last", last, 1, &opt, &err), CEREUS_OK);
+    cereus_test_start(back);
+    raw_subscribe(w.raw, "late");
+    raw_forward(w.raw, "room.last.count", "x", "late");
+    raw_find(w.raw, "late", &w.m);
+    assert_int_equal(crs_response_decode(cereus_slice_of(w.m.payload, w.m.len), &w.answer), CEREUS_OK);
+    assert_false(w.answer.failed);
+    cereus_test_stop(back);
+    assert_true(w.answer.failed);
+    assert_memory_equal(w.answer.error.code.data, "PIT-500", 7);
+    assert_memory_equal(w.answer.error.msg.data, "the server is stopping", 22);
+    assert_int_equal(atomic_load(&finished), 1);
+    cereus_test_end(back);
+    raw_close(w.raw);
+}
+
+/* ---- a NATS server that stalls ---- */
+
 static void nats_that_hangs_holds_nothing_but_its_messages(void **state)
 {
     enum { COUNT = 50 };
@@ -568,6 +643,7 @@ int main(int argc, char **argv)
                                        TEST(nats_may_refuse_the_password_for_a_while),
                                        TEST(an_answer_waits_for_nats),
                                        TEST(servers_stop_although_nats_is_away),
+                                       TEST(nothing_runs_beside_the_last_words_of_a_service),
                                        TEST(nats_that_hangs_holds_nothing_but_its_messages),
                                        TEST(what_has_not_left_when_nats_dies_fails_at_once),
                                        TEST(for_nats_that_reads_nothing_only_so_much_waits),

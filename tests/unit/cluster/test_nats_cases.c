@@ -2,7 +2,7 @@
  * server. A raw NATS client plays the other side: it sends what Pitaya sent and compares the answers, and it hears what our
  * servers publish. TEST_VECTORS names the folder. */
 #include "cluster.h"
-#include "nats.h"
+#include "nats_raw.h"
 #include "vectors.h"
 
 #include <cereus/remote.h>
@@ -10,100 +10,7 @@
 
 #include "cluster/protocol.h"
 
-enum { PAYLOAD_MAX = 20000 };
-
 static test_nats nats;
-
-/* ---- a raw client of NATS ---- */
-
-typedef struct message {
-    char subject[300], reply[300];
-    uint8_t payload[PAYLOAD_MAX];
-    size_t len;
-} message;
-
-typedef struct raw_client {
-    FILE *in, *out;
-    unsigned subs;
-} raw_client;
-
-static raw_client *raw_open(void)
-{
-    raw_client *r = calloc(1, sizeof *r);
-    int fd = test_connect(nats.port);
-    assert_true(fd >= 0);
-    struct timeval patience = {.tv_sec = 20};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    r->in = fdopen(fd, "r");
-    r->out = fdopen(dup(fd), "w");
-    fputs("CONNECT {\"verbose\":false,\"pedantic\":false}\r\n", r->out);
-    return r;
-}
-
-static void raw_close(raw_client *r)
-{
-    fclose(r->in);
-    fclose(r->out);
-    free(r);
-}
-
-static void raw_publish(raw_client *r, const char *subject, const char *reply, const uint8_t *data, size_t len)
-{
-    fprintf(r->out, "PUB %s %s %zu\r\n", subject, reply, len);
-    fwrite(data, 1, len, r->out);
-    fputs("\r\n", r->out);
-    fflush(r->out);
-}
-
-static void raw_subscribe(raw_client *r, const char *subject)
-{
-    char line[500];
-    fprintf(r->out, "SUB %s %u\r\nPING\r\n", subject, ++r->subs);
-    fflush(r->out);
-    do
-        assert_non_null(fgets(line, sizeof line, r->in));
-    while (strncmp(line, "PONG", 4) != 0); /* INFO comes first */
-}
-
-static void raw_next(raw_client *r, message *ret)
-{
-    char line[700];
-    for (;;) {
-        if (!fgets(line, sizeof line, r->in))
-            fail_msg("the raw client heard nothing");
-        if (strncmp(line, "MSG ", 4) == 0)
-            break;
-        if (strncmp(line, "PING", 4) == 0)
-            fputs("PONG\r\n", r->out), fflush(r->out);
-    }
-    if (sscanf(line, "MSG %299s %*s %299s %zu", ret->subject, ret->reply, &ret->len) != 3)
-        assert_int_equal(sscanf(line, "MSG %299s %*s %zu", ret->subject, &ret->len), 2);
-    assert_true(ret->len + 2 <= sizeof ret->payload);
-    assert_int_equal(fread(ret->payload, 1, ret->len + 2, r->in), ret->len + 2);
-}
-
-/** All that NATS had for us before this is here when it returns. */
-static void raw_flush(raw_client *r)
-{
-    fputs("PING\r\n", r->out);
-    fflush(r->out);
-}
-
-/** Is the next line a message, and not the answer to raw_flush()? */
-static bool raw_has_more(raw_client *r)
-{
-    char line[700];
-    assert_non_null(fgets(line, sizeof line, r->in));
-    return strncmp(line, "PONG", 4) != 0;
-}
-
-/** The next one whose subject begins with @p prefix. */
-static void raw_find(raw_client *r, const char *prefix, message *ret)
-{
-    do
-        raw_next(r, ret);
-    while (strncmp(ret->subject, prefix, strlen(prefix)) != 0);
-}
 
 /* ---- recordings ---- */
 
@@ -279,7 +186,7 @@ static void recorded_requests_are_answered_as_recorded(void **state)
         "rpc-error-not-found",
     };
     cereus_test_app *back = start_server("room", "be-1", false);
-    raw_client *raw = raw_open();
+    raw_client *raw = raw_open(nats.port);
     raw_subscribe(raw, "answers.*");
     for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
         uint8_t bytes[PAYLOAD_MAX], want[PAYLOAD_MAX];
@@ -307,7 +214,7 @@ static void what_is_no_request_is_dropped(void **state)
     static const char *const names[] = {"raw-garbage", "raw-empty", "raw-no-msg", "raw-bad-utf8-route",
                                         "raw-user-minimal"};
     cereus_test_app *back = start_server("room", "be-1", false);
-    raw_client *raw = raw_open();
+    raw_client *raw = raw_open(nats.port);
     raw_subscribe(raw, "answers.*");
     for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
         uint8_t bytes[PAYLOAD_MAX];
@@ -327,7 +234,7 @@ static void what_is_no_request_is_dropped(void **state)
 static void recorded_pushes_kicks_and_binds_reach_the_player(void **state)
 {
     cereus_test_app *front = start_server("connector", "fe-1", true);
-    raw_client *raw = raw_open();
+    raw_client *raw = raw_open(nats.port);
     uint8_t bytes[PAYLOAD_MAX];
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     cereus_test_call(c, "connector.room.bind", "alice");
@@ -397,7 +304,7 @@ static void messages_of_players_travel_as_recorded(void **state)
                                         "sys-request-long", "sys-request-empty", "sys-message-id"};
     cereus_test_app *back = start_server("room", "be-1", false), *front = start_server("connector", "fe-1", true);
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
-    raw_client *raw = raw_open();
+    raw_client *raw = raw_open(nats.port);
     message got;
     raw_subscribe(raw, "pitaya/servers/room/be-1");
     raw_subscribe(raw, "pitaya/connector/bindings");
@@ -441,7 +348,7 @@ static void pushes_and_kicks_travel_as_recorded(void **state)
 {
     cereus_test_app *back = start_server("room", "be-1", false), *front = start_server("connector", "fe-1", true);
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
-    raw_client *raw = raw_open();
+    raw_client *raw = raw_open(nats.port);
     message got;
     uint8_t want[PAYLOAD_MAX];
     static const struct {
@@ -521,7 +428,7 @@ static void many_users_are_one_message_to_each_frontend_of_ours(void **state)
                        *carol = cereus_test_connect(front, CEREUS_TEST_TCP);
     cereus_test_call(alice, "connector.room.bind", "alice");
     cereus_test_call(carol, "connector.room.bind", "carol");
-    raw_client *raw = raw_open();
+    raw_client *raw = raw_open(nats.port);
     message got;
     raw_subscribe(raw, "pitaya/servers/connector/fe-1");
     raw_subscribe(raw, "pitaya/connector/user/dave/push");
@@ -550,7 +457,7 @@ static void many_users_are_one_message_to_each_frontend_of_ours(void **state)
 static void order_holds_towards_servers_that_are_not_ours_too(void **state)
 {
     int fd = join_by_file("go-2", "{\"id\":\"go-2\",\"type\":\"castle\"}");
-    raw_client *raw = raw_open();
+    raw_client *raw = raw_open(nats.port);
     message got;
     crs_request req;
     raw_subscribe(raw, "pitaya/servers/castle/go-2");
