@@ -7,7 +7,7 @@
 #include "cluster/discovery/discovery_impl.h"
 #include "cluster/rpc/rpc_impl.h"
 
-enum { OUT_MAX = CRS_PACKET_BODY_MAX + (1 << 20), CAPABLE_MAX = CRS_SERVERS_MAX, SETTLE_MS = 2000 };
+enum { OUT_MAX = CRS_PACKET_BODY_MAX + (1 << 20), SETTLE_MS = 2000 };
 
 /* ---- the list of servers ---- */
 
@@ -132,12 +132,11 @@ bool crs_cluster_capable(crs_cluster_loop *l, const char *server_id)
     return crs_strmap_get(&l->capable, cereus_slice_str(server_id));
 }
 
-static void note_capable(crs_cluster_loop *l, const char *server_id)
+/** False: it is not on the list (yet, or any more), or there is no memory; then it is slower with us. */
+static bool note_capable(crs_cluster_loop *l, const char *server_id)
 {
-    if (crs_cluster_capable(l, server_id) || l->capable.count >= CAPABLE_MAX)
-        return;
-    cereus_status st = crs_strmap_put(&l->capable, cereus_slice_str(server_id), l, NULL);
-    CRS_UNUSED(st); /* then it is slower with us */
+    cereus_slice id = cereus_slice_str(server_id);
+    return crs_servers_by_id(l->servers, id) && crs_strmap_put(&l->capable, id, l, NULL) == CEREUS_OK;
 }
 
 typedef struct capable_mail {
@@ -156,9 +155,8 @@ static void others_learn(crs_loop *loop, crs_mail *mail)
 
 void crs_cluster_learn(crs_cluster_loop *l, const char *server_id, uint64_t extension)
 {
-    if (!(extension & CRS_PEER_IS_CEREUS) || crs_cluster_capable(l, server_id) || l->capable.count >= CAPABLE_MAX)
+    if (!(extension & CRS_PEER_IS_CEREUS) || crs_cluster_capable(l, server_id) || !note_capable(l, server_id))
         return;
-    note_capable(l, server_id);
     for (uint32_t i = 0; i < l->cluster->loop_count; i++) {
         crs_cluster_loop *other = &l->cluster->loops[i];
         size_t len = strlen(server_id) + 1;

@@ -20,6 +20,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "ext/nats_lib.h"
@@ -28,7 +29,6 @@
 
 enum {
     OUT_MAX = 64 << 20,         /* bytes that wait for a NATS server which does not read */
-    CLOSE_FLUSH_MS = 500,       /* for what was published before the end */
     REOPEN_WAIT_MAX_MS = 30000, /* between attempts, doubled from reconnect_wait_ms on */
     LEARNED_MAX = 16,           /* servers beside those of the options */
     INBOX_CAP = 64,
@@ -68,6 +68,7 @@ struct crs_nats {
     poller *poller;             /* loop; NULL: nothing to poll */
     bool blocked;               /* loop: the socket takes no more */
     uint64_t writes;            /* loop */
+    bool was_up;                /* loop: this connection */
     bool lost_told;             /* loop: on_state(false) was the last */
     size_t pollers_open;        /* loop: of those that libuv has not let go */
     crs_timer reopen;           /* loop */
@@ -75,6 +76,8 @@ struct crs_nats {
     uint64_t jitter_ms;         /* set once */
     char *learned[LEARNED_MAX]; /* loop; URLs of servers that NATS has told of; the newest replaces the oldest */
     size_t learned_count;       /* loop; how many there have been */
+    size_t first_url, tried;    /* loop: of all URLs, since the connection was lost */
+    size_t payload_max;         /* loop: what the server takes, or the last one did */
     pthread_t opener;           /* loop: while `opening` */
     bool opening;               /* loop */
     bool refused;               /* loop: since the connection was lost, and this has been said */
@@ -482,11 +485,23 @@ static cereus_status subscribe_now(crs_nats_sub *s)
         return status_of(LIB->natsSubscription_SetPendingLimits(s->sub, (int)n->opt.pending_max, -1));
     }
     CEREUS_TRY(status_of(LIB->natsConnection_Subscribe(&s->sub, n->conn, s->subject, on_quiet, s->channel)));
+    /* until this loop reads, nothing comes for it: without this call it can be destroyed at once */
+    CEREUS_TRY(status_of(LIB->natsSubscription_SetOnCompleteCB(s->sub, on_quiet_complete, n)));
     pthread_mutex_lock(&n->mu);
     n->quiet_live++;
     pthread_mutex_unlock(&n->mu);
-    LIB->natsSubscription_SetOnCompleteCB(s->sub, on_quiet_complete, n);
     return status_of(LIB->natsSubscription_SetPendingLimits(s->sub, -1, -1)); /* waiting_max bounds them */
+}
+
+/** There is no connection for @p s, or there was none any more: with the next one. */
+static void park(crs_nats_sub *s)
+{
+    if (s->sub)
+        LIB->natsSubscription_Destroy(s->sub);
+    s->sub = NULL;
+    s->dropped = 0;
+    crs_list_remove(&s->link);
+    crs_list_push(&s->n->waiting, &s->link);
 }
 
 static cereus_status add_sub(crs_nats *n, const char *subject, crs_nats_sub **ret_sub, const crs_nats_sub *like)
@@ -503,8 +518,7 @@ static cereus_status add_sub(crs_nats *n, const char *subject, crs_nats_sub **re
     if (atomic_load(&n->up))
         st = subscribe_now(s);
     if (st == CEREUS_E_UNAVAILABLE) {
-        crs_list_remove(&s->link);
-        crs_list_push(&n->waiting, &s->link);
+        park(s);
         st = CEREUS_OK;
     }
     if (st)
@@ -571,13 +585,11 @@ static void catch_up(crs_nats *n)
     while ((link = crs_list_pop(&waiting))) {
         crs_nats_sub *s = CRS_CONTAINER(link, crs_nats_sub, link);
         cereus_status st = atomic_load(&n->up) ? subscribe_now(s) : CEREUS_E_UNAVAILABLE;
-        if (st == CEREUS_E_UNAVAILABLE) {
-            crs_list_remove(&s->link);
-            crs_list_push(&n->waiting, &s->link);
-        } else if (st) {
+        if (st == CEREUS_E_UNAVAILABLE)
+            park(s);
+        else if (st)
             crs_log_error(n->loop->log, "a subscription could not be made", CRS_STR("subject", s->subject),
                           CRS_STR("error", cereus_status_text(st)));
-        }
     }
 }
 
@@ -599,15 +611,35 @@ static void *open_conn(void *arg)
     return NULL;
 }
 
+static size_t url_count(const crs_nats *n)
+{
+    return n->opt.url_count + CRS_MIN(n->learned_count, (size_t)LEARNED_MAX);
+}
+
+/** Wait when all have been tried. */
 static void reopen_later(crs_nats *n)
 {
-    if (crs_loop_timer_start(n->loop, &n->reopen, n->reopen_wait_ms + crs_loop_random(n->loop, n->jitter_ms + 1)))
+    bool round = n->tried % url_count(n) == 0;
+    uint64_t wait_ms = round ? n->reopen_wait_ms + crs_loop_random(n->loop, n->jitter_ms + 1) : 0;
+    if (crs_loop_timer_start(n->loop, &n->reopen, wait_ms))
         crs_log_error(n->loop->log, "out of memory: NATS is not tried again, start this server again");
+}
+
+/** Each attempt is for one server: one that does not answer costs a stop no more than that. */
+static natsStatus choose_server(crs_nats *n)
+{
+    size_t i = (n->first_url + n->tried++) % url_count(n);
+    const char *url = i < n->opt.url_count ? n->opt.urls[i] : n->learned[i - n->opt.url_count];
+    return LIB->natsOptions_SetServers(n->lib_opt, &url, 1);
 }
 
 static void on_reopen(crs_timer *timer)
 {
     crs_nats *n = CRS_CONTAINER(timer, crs_nats, reopen);
+    if (choose_server(n) != NATS_OK) { /* out of memory, and the library would try localhost */
+        reopen_later(n);
+        return;
+    }
     sigset_t all, was;
     sigfillset(&all);
     pthread_mutex_lock(&n->mu);
@@ -672,21 +704,14 @@ static void learn_servers(crs_nats *n)
     char **found = NULL;
     int found_count = 0;
     if (LIB->natsConnection_GetDiscoveredServers(n->conn, &found, &found_count) != NATS_OK)
-        return;
+        found_count = 0;
     for (int i = 0; i < found_count; i++) {
         learn(n, found[i]);
         free(found[i]); /* the library's */
     }
     free(found); /* there also when it is empty */
-    size_t count = n->opt.url_count, learned = CRS_MIN(n->learned_count, (size_t)LEARNED_MAX);
-    const char **urls = crs_malloc((count + learned) * sizeof *urls);
-    if (!urls)
-        return;
-    memcpy(urls, n->opt.urls, count * sizeof *urls);
-    memcpy(urls + count, n->learned, learned * sizeof *urls);
-    if (LIB->natsOptions_SetServers(n->lib_opt, urls, (int)(count + learned)) != NATS_OK)
-        crs_log_warn(n->loop->log, "servers that NATS has told of are not tried", CRS_STR("first", urls[count]));
-    crs_free(urls);
+    n->tried = 0;
+    n->first_url = crs_loop_random(n->loop, url_count(n)); /* not all of us to the same one */
 }
 
 /** The library has closed it: another one is made, which gets the subscriptions. */
@@ -695,13 +720,8 @@ static void replace_conn(crs_nats *n)
     atomic_store(&n->up, false);
     for (crs_list *link; (link = crs_list_pop(&n->dying));)
         free_sub(CRS_CONTAINER(link, crs_nats_sub, link));
-    for (crs_list *link; (link = crs_list_pop(&n->subscribed));) {
-        crs_nats_sub *s = CRS_CONTAINER(link, crs_nats_sub, link);
-        LIB->natsSubscription_Destroy(s->sub);
-        s->sub = NULL;
-        s->dropped = 0;
-        crs_list_push(&n->waiting, &s->link);
-    }
+    for (crs_list *link; (link = crs_list_pop(&n->subscribed));)
+        park(CRS_CONTAINER(link, crs_nats_sub, link));
     learn_servers(n);
     LIB->natsConnection_Destroy(n->conn);
     n->conn = NULL;
@@ -711,6 +731,13 @@ static void replace_conn(crs_nats *n)
 }
 
 /* ---- what happened ---- */
+
+static void now_up(crs_nats *n)
+{
+    n->payload_max = (size_t)LIB->natsConnection_GetMaxPayload(n->conn);
+    n->was_up = true;
+    atomic_store(&n->up, true);
+}
 
 static void on_word(crs_loop *loop, crs_mail *mail)
 {
@@ -738,7 +765,8 @@ static void on_word(crs_loop *loop, crs_mail *mail)
         crs_log_limited(loop->log, CEREUS_LOG_WARN, &limiter, "NATS reports an error",
                         CRS_STR("error", LIB->natsStatus_GetText((natsStatus)atomic_load(&n->last_error))));
     }
-    if ((flags & FLAG_LOST) && !n->lost_told) {
+    if ((flags & FLAG_LOST) && n->was_up) { /* also before it was told to be back */
+        n->was_up = false;
         n->lost_told = true;
         CRS_COUNT(&loop->counters, nats_disconnects);
         if (n->opt.on_state)
@@ -753,19 +781,24 @@ static void on_word(crs_loop *loop, crs_mail *mail)
     if (closed) {
         replace_conn(n);
     } else if (back) {
-        atomic_store(&n->up, true);
+        now_up(n);
         start_poller(n);
         flush(n);
         CRS_COUNT(&loop->counters, nats_reconnects);
         catch_up(n);
-        cereus_status st = crs_nats_echo(n, 0); /* it is back when it has our subscriptions */
-        CRS_UNUSED(st);
+        if (crs_nats_echo(n, 0)) /* it is back when it has our subscriptions */
+            on_settled(n);
     }
 }
 
 uint64_t crs_nats_writes(const crs_nats *n)
 {
     return n->writes;
+}
+
+size_t crs_nats_payload_max(const crs_nats *n)
+{
+    return n->payload_max;
 }
 
 /* ---- publishing ---- */
@@ -953,7 +986,7 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
         crs_fail(err, st, "%s", LIB->nats_GetLastError(NULL) ? LIB->nats_GetLastError(NULL) : "not connected");
     n->opt.name = NULL; /* the library has copied it */
     if (lib == NATS_OK) {
-        atomic_store(&n->up, true);
+        now_up(n);
         apply(n);
         start_poller(n);
         if ((st = open_inbox(n)))
@@ -962,7 +995,7 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
             st = crs_fail(err, CEREUS_E_IO, "nats: the connection cannot be watched");
     }
     if (st) {
-        crs_nats_close(n, NULL, NULL);
+        crs_nats_close(n, 0, NULL, NULL);
         return st;
     }
     *ret_nats = n;
@@ -970,16 +1003,16 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
 }
 
 /** Until NATS has handled what was published: a connection that is closed with unread bytes is reset, and could lose it. */
-static void flush_all(crs_nats *n)
+static void flush_all(crs_nats *n, uint64_t until_ms)
 {
-    int64_t end = (int64_t)crs_clock_ms(CLOCK_MONOTONIC) + CLOSE_FLUSH_MS;
     if (crs_nats_echo(n, 0) != CEREUS_OK)
         return;
     flush(n);
-    while (n->poller && !n->settled && (int64_t)crs_clock_ms(CLOCK_MONOTONIC) < end) {
+    while (n->poller && !n->settled && atomic_load(&n->up)) {
+        uint64_t now_ms = crs_clock_ms(CLOCK_MONOTONIC);
         struct pollfd p = {.fd = n->poller->fd,
                            .events = (short)(POLLIN | (atomic_load(&n->want_write) ? POLLOUT : 0))};
-        if (poll(&p, 1, (int)(end - (int64_t)crs_clock_ms(CLOCK_MONOTONIC))) < 0 && errno != EINTR)
+        if (now_ms >= until_ms || (poll(&p, 1, (int)(until_ms - now_ms)) < 0 && errno != EINTR))
             return;
         if (p.revents & ~POLLOUT) {
             LIB->natsConnection_ProcessReadEvent(n->conn);
@@ -987,6 +1020,15 @@ static void flush_all(crs_nats *n)
         }
         flush(n);
     }
+}
+
+static void close_conn(crs_nats *n)
+{
+    if (n->poller && LIB->natsConnection_Buffered(n->conn) > 0) { /* Close() would wait 500 ms for their way out */
+        shutdown(n->poller->fd, SHUT_RDWR);
+        LIB->natsConnection_ProcessWriteEvent(n->conn);
+    }
+    LIB->natsConnection_Close(n->conn);
 }
 
 static void on_last(crs_loop *loop, crs_mail *mail)
@@ -997,7 +1039,7 @@ static void on_last(crs_loop *loop, crs_mail *mail)
     maybe_free(n);
 }
 
-void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user)
+void crs_nats_close(crs_nats *n, uint64_t flush_until_ms, void (*on_closed)(void *user), void *user)
 {
     crs_loop_assert_current(n->loop);
     n->closing = true;
@@ -1008,12 +1050,12 @@ void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user)
         take_opened(n); /* waits for an attempt to connect, if one is under way */
     n->settled = false;
     if (n->inbox_sub) /* else nothing was published yet */
-        flush_all(n);
-    atomic_store(&n->up, false); /* from here on nothing is written: Close() would wait 500 ms for its way out */
+        flush_all(n, flush_until_ms);
+    atomic_store(&n->up, false); /* from here on nothing is written */
     n->inbox_sub = crs_nats_unsubscribe(n->inbox_sub);
     crs_deferred_cancel(&n->flush);
     if (n->conn)
-        LIB->natsConnection_Close(n->conn); /* waits, too */
+        close_conn(n);
     for (crs_list *link; (link = crs_list_pop(&n->dying));)
         free_sub(CRS_CONTAINER(link, crs_nats_sub, link));
     pthread_mutex_lock(&n->mu);

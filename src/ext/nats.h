@@ -41,7 +41,8 @@ typedef struct crs_nats_options {
     /** Nobody has subscribed to the subject of some request; the library does not say of which. It comes in order: before the
      * answer to an echo that was asked for later. */
     void (*on_no_responders)(void *user);
-    void (*on_state)(void *user, bool up); /* it was lost, or is back with its subscriptions. May be NULL */
+    /** It was lost (perhaps once more, before it was back), or is back with its subscriptions. May be NULL. */
+    void (*on_state)(void *user, bool up);
     void *user;
 } crs_nats_options;
 
@@ -53,9 +54,10 @@ typedef struct crs_nats_options {
  */
 CEREUS_MUST_USE cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_nats **ret_nats,
                                                cereus_error *err);
-/** What was published is flushed, at most for half a second, then it ends; @p on_closed is called on the loop when the memory
- * is free. All subscriptions have been given back before. Thread: loop; blocks shortly. */
-void crs_nats_close(crs_nats *n, void (*on_closed)(void *user), void *user);
+/** What was published is flushed, at most until @p flush_until_ms (CLOCK_MONOTONIC), then it ends; @p on_closed is called on
+ * the loop when the memory is free. All subscriptions have been given back before. Thread: loop; blocks until then, and for as
+ * long as an attempt to connect takes that is under way. */
+void crs_nats_close(crs_nats *n, uint64_t flush_until_ms, void (*on_closed)(void *user), void *user);
 
 /** @return CEREUS_OK; CEREUS_E_UNAVAILABLE: not connected; CEREUS_E_TOO_LONG: more than max_payload of the server;
  * CEREUS_E_FULL: NATS does not take what is written; CEREUS_E_NOMEM. @p subject has been checked. Thread: loop. */
@@ -68,6 +70,9 @@ CEREUS_MUST_USE cereus_status crs_nats_echo(crs_nats *n, uint64_t id);
 /** How often bytes have been given to the socket, or tried to be. What was published when this was as it is at on_state(false)
  * has never left, and never will. Thread: loop. */
 uint64_t crs_nats_writes(const crs_nats *n);
+
+/** The longest message that the server takes, or the last one did. Thread: loop. */
+size_t crs_nats_payload_max(const crs_nats *n);
 
 enum { CRS_NATS_BUSY_MAX = 4 };
 /** At most CRS_NATS_BUSY_MAX on a connection. @return CEREUS_OK, also while there is no connection; CEREUS_E_NOMEM;

@@ -18,7 +18,7 @@
     X(natsOptions_SetSendAsap) X(natsOptions_SetEventLoop) X(natsOptions_SetClosedCB) \
     X(natsOptions_SetErrorHandler) X(natsOptions_SetLameDuckModeCB) X(natsOptions_UseGlobalMessageDelivery) \
     X(natsConnection_Connect) X(natsConnection_Close) X(natsConnection_Destroy) X(natsConnection_Buffered) \
-    X(natsConnection_GetDiscoveredServers) \
+    X(natsConnection_GetDiscoveredServers) X(natsConnection_GetMaxPayload) \
     X(natsConnection_Publish) X(natsConnection_PublishRequest) X(natsConnection_Subscribe) X(natsConnection_SubscribeSync) \
     X(natsConnection_ProcessReadEvent) X(natsConnection_ProcessWriteEvent) \
     X(natsSubscription_SetPendingLimits) X(natsSubscription_SetOnCompleteCB) X(natsSubscription_GetPending) \

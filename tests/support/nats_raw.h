@@ -6,11 +6,11 @@
 
 enum { PAYLOAD_MAX = 20000 };
 
-typedef struct message {
+typedef struct raw_message {
     char subject[300], reply[300];
     uint8_t payload[PAYLOAD_MAX];
     size_t len;
-} message;
+} raw_message;
 
 typedef struct raw_client {
     FILE *in, *out;
@@ -55,7 +55,7 @@ static inline void raw_subscribe(raw_client *r, const char *subject)
     while (strncmp(line, "PONG", 4) != 0); /* INFO comes first */
 }
 
-static inline void raw_next(raw_client *r, message *ret)
+static inline void raw_next(raw_client *r, raw_message *ret)
 {
     char line[700];
     for (;;) {
@@ -88,7 +88,7 @@ static inline bool raw_has_more(raw_client *r)
 }
 
 /** The next one whose subject begins with @p prefix. */
-static inline void raw_find(raw_client *r, const char *prefix, message *ret)
+static inline void raw_find(raw_client *r, const char *prefix, raw_message *ret)
 {
     do
         raw_next(r, ret);

@@ -28,7 +28,9 @@ enum {
     PENDING_MIN = 1024, /* more than one read brings */
     URLS_MAX = 32,
     MANY_MIN = 8,         /* users: fewer get a message each */
-    MANY_MAX = 512 << 10, /* bytes of a push to many in one message: NATS takes 1 MiB unless told otherwise */
+    MANY_MAX = 512 << 10, /* bytes of a push to many in one message, if NATS takes so much */
+    MANY_HEAD_MAX = 64,
+    CLOSE_FLUSH_MS = 500, /* for what was published before the end */
 };
 
 typedef struct nats_rpc {
@@ -40,6 +42,7 @@ typedef struct nats_rpc {
     bool speaks_tls;
     char host[256]; /* of all URLs, if they have one and it is a name; else empty */
     atomic_uint links, up;
+    uint64_t flush_until_ms; /* all links together; 0: none has been closed. Thread: setup */
 } nats_rpc;
 
 typedef struct nats_link {
@@ -53,10 +56,11 @@ typedef struct nats_link {
     crs_strmap targets;    /* subject -> target */
     struct target **asked; /* in the order asked; NULL: nobody is */
     size_t asked_count;
-    uint64_t sent, asked_at; /* calls; how many there were when servers were asked */
-    bool refused;            /* since the last echo */
-    bool down;               /* on_state() has said so */
-    crs_list settling;       /* calls that wait for their echo */
+    uint64_t sent, asked_at;           /* calls; how many there were when servers were asked */
+    uint64_t given_up, given_up_asked; /* of base.given_up: those whose refusals have come; likewise */
+    bool refused;                      /* since the last echo */
+    bool down;                         /* on_state() has said so */
+    crs_list settling;                 /* calls that wait for their echo */
     crs_bytes scratch;
     const char *many_type; /* of the frontends that it goes to, while it is sent */
 } nats_link;
@@ -65,6 +69,7 @@ typedef struct nats_link {
 typedef struct target {
     crs_list calls; /* that are out */
     bool asked;     /* on the list */
+    bool gone;      /* its server has left */
     char subject[];
 } target;
 
@@ -82,6 +87,11 @@ typedef struct waiting_reply {
     size_t subject_len, len; /* NUL behind the subject */
     char bytes[];
 } waiting_reply;
+
+static size_t size_of_reply(size_t subject_len, size_t len)
+{
+    return sizeof(waiting_reply) + subject_len + 1 + len;
+}
 
 static nats_link *nats_of(crs_rpc_link *link)
 {
@@ -276,15 +286,17 @@ static crs_rpc_call *only_call(nats_link *l)
     return only;
 }
 
+static const uint8_t probe[] = {0x1a, 0}; /* protos.Request with an empty Msg */
+
 /** Somebody does not hear: who? Pitaya's servers answer such a request with an error; an empty one ended those of old. */
 static void on_no_responders(void *user)
 {
-    static const uint8_t no_context[] = {0x1a, 0}; /* protos.Request with an empty Msg */
     nats_link *l = user;
     size_t iter = 0;
     cereus_slice id;
     void *value;
-    crs_rpc_call *only = l->asked ? NULL : only_call(l);
+    /* a refusal of a call that has ended may still be under way */
+    crs_rpc_call *only = l->asked || l->base.given_up != l->given_up ? NULL : only_call(l);
     if (only) {
         crs_rpc_fail(only, CEREUS_E_FAILED, nobody);
         return;
@@ -295,6 +307,7 @@ static void on_no_responders(void *user)
     if (!(l->asked = crs_malloc((l->targets.count + 1) * sizeof *l->asked)))
         return; /* their deadlines end the calls */
     l->asked_at = l->sent;
+    l->given_up_asked = l->base.given_up;
     cereus_status st = crs_nats_echo(l->nats, ECHO_BEGIN);
     while (!st && crs_strmap_next(&l->targets, &iter, &id, &value)) {
         target *t = value;
@@ -302,7 +315,7 @@ static void on_no_responders(void *user)
             continue;
         t->asked = true;
         l->asked[l->asked_count++] = t;
-        st = crs_nats_request(l->nats, t->subject, PROBE, cereus_slice_of(no_context, sizeof no_context));
+        st = crs_nats_request(l->nats, t->subject, PROBE, cereus_slice_of(probe, sizeof probe));
         if (!st)
             st = crs_nats_echo(l->nats, ECHO_FIRST + l->asked_count - 1);
     }
@@ -324,8 +337,10 @@ static void on_echo(nats_link *l, uint64_t id)
         crs_rpc_fail(call, CEREUS_E_FAILED, nobody);
     }
     /* where its server has subscribed since, nobody knows which call it was: deadlines end them */
-    if (id - ECHO_FIRST == l->asked_count - 1)
+    if (id - ECHO_FIRST == l->asked_count - 1) {
+        l->given_up = l->given_up_asked;
         end_asking(l);
+    }
 }
 
 static void on_reply(void *user, uint64_t id, cereus_slice data)
@@ -339,11 +354,19 @@ static void on_reply(void *user, uint64_t id, cereus_slice data)
         crs_rpc_answered(&l->base, id, data);
 }
 
+/** Does a server of ours ask whether we hear? It needs no answer. */
+static bool is_probe(const crs_nats_message *m)
+{
+    static const char id[] = "00000000ffffffff";
+    return m->data.len == 0 || (m->data.len == sizeof probe && memcmp(m->data.data, probe, sizeof probe) == 0 &&
+                                m->reply.len > 16 && memcmp(m->reply.data + m->reply.len - 16, id, 16) == 0);
+}
+
 static void on_request(void *user, const crs_nats_message *m)
 {
     nats_link *l = user;
     cereus_slice push;
-    if (m->data.len == 0) /* a server of ours, of before, asks whether we hear */
+    if (is_probe(m))
         return;
     if (crs_has_mark(m->data, CRS_PEER_MANY, &push)) {
         if (!crs_peers_take(&l->base, CRS_PEER_PUSH, push))
@@ -386,15 +409,18 @@ static void on_kick(void *user, const crs_nats_message *m)
 
 static void send_waiting_replies(nats_link *l)
 {
-    crs_list *link;
-    while ((link = crs_list_pop(&l->replies))) {
-        waiting_reply *w = CRS_CONTAINER(link, waiting_reply, link);
+    while (!crs_list_empty(&l->replies)) {
+        waiting_reply *w = CRS_CONTAINER(l->replies.next, waiting_reply, link);
         cereus_slice data = cereus_slice_of(w->bytes + w->subject_len + 1, w->len);
-        if (crs_nats_publish(l->nats, w->bytes, data) != CEREUS_OK)
+        cereus_status st = crs_nats_publish(l->nats, w->bytes, data);
+        if (st == CEREUS_E_UNAVAILABLE) /* lost again: when it is back */
+            return;
+        if (st)
             CRS_COUNT(&l->base.loop->counters, rpc_replies_lost);
+        l->replies_len -= size_of_reply(w->subject_len, w->len);
+        crs_list_remove(&w->link);
         crs_free(w);
     }
-    l->replies_len = 0;
 }
 
 /** NATS is lost: calls that have not left yet can be made again. Those that have may be handled, and are answered when it is
@@ -423,7 +449,14 @@ static void on_state(void *user, bool up)
 {
     nats_link *l = user;
     nats_rpc *r = (nats_rpc *)l->base.rpc;
+    bool again = !up && l->down;
     l->down = !up;
+    if (!up) {
+        end_asking(l); /* no echo comes now */
+        fail_unsent(l);
+    }
+    if (again)
+        return;
     unsigned now = up ? atomic_fetch_add(&r->up, 1) + 1 : atomic_fetch_sub(&r->up, 1) - 1;
     unsigned links = atomic_load(&r->links);
     if (!up && now + 1 == links)
@@ -431,12 +464,8 @@ static void on_state(void *user, bool up)
                      "the connection to NATS is lost: other servers cannot be reached until it is back");
     else if (up && now == links)
         crs_log_info(l->base.loop->log, "the connection to NATS is back");
-    if (up) {
+    if (up)
         send_waiting_replies(l);
-        return;
-    }
-    end_asking(l); /* no echo comes now */
-    fail_unsent(l);
 }
 
 /* ---- life of a link ---- */
@@ -547,7 +576,9 @@ static void nats_close(crs_rpc_link *link)
     atomic_fetch_sub(&r->links, 1);
     if (!l->down)
         atomic_fetch_sub(&r->up, 1);
-    crs_nats_close(l->nats, on_nats_closed, l);
+    if (!r->flush_until_ms)
+        r->flush_until_ms = crs_clock_ms(CLOCK_MONOTONIC) + CLOSE_FLUSH_MS;
+    crs_nats_close(l->nats, r->flush_until_ms, on_nats_closed, l);
 }
 
 /* ---- what goes out ---- */
@@ -558,8 +589,10 @@ static target *target_of(nats_link *l, const cereus_server *to, cereus_status *r
     char subject[SUBJECT_MAX];
     int len = snprintf(subject, sizeof subject, "pitaya/servers/%s/%s", to->type, to->id);
     target *t = crs_strmap_get(&l->targets, cereus_slice_str(subject));
-    if (t)
+    if (t) {
+        t->gone = false;
         return t;
+    }
     *ret_st = CEREUS_E_INVALID;
     if (!good_name(cereus_slice_str(to->type)) || !good_name(cereus_slice_str(to->id)))
         return NULL;
@@ -574,6 +607,20 @@ static target *target_of(nats_link *l, const cereus_server *to, cereus_status *r
     return NULL;
 }
 
+/** One whose server has left and will answer nothing more. NULL: none. */
+static target *ended_target(const nats_link *l)
+{
+    size_t iter = 0;
+    cereus_slice subject;
+    void *value;
+    while (crs_strmap_next(&l->targets, &iter, &subject, &value)) {
+        target *t = value;
+        if (t->gone && !t->asked && crs_list_empty(&t->calls))
+            return t;
+    }
+    return NULL;
+}
+
 static void nats_server_gone(crs_rpc_link *link, const char *server_id)
 {
     nats_link *l = nats_of(link);
@@ -582,14 +629,12 @@ static void nats_server_gone(crs_rpc_link *link, const char *server_id)
     void *value;
     while (crs_strmap_next(&l->targets, &iter, &subject, &value)) {
         target *t = value;
-        if (subject.len <= len || memcmp(subject.data + subject.len - len, server_id, len) != 0 ||
-            subject.data[subject.len - len - 1] != '/')
-            continue;
-        if (!t->asked && crs_list_empty(&t->calls)) { /* else it may answer yet */
-            crs_strmap_del(&l->targets, subject);
-            crs_free(t);
-        }
-        return;
+        t->gone = t->gone || (subject.len > len && memcmp(subject.data + subject.len - len, server_id, len) == 0 &&
+                              subject.data[subject.len - len - 1] == '/');
+    }
+    for (target *t; (t = ended_target(l));) {
+        crs_strmap_del(&l->targets, cereus_slice_str(t->subject));
+        crs_free(t);
     }
 }
 
@@ -626,7 +671,9 @@ static cereus_status nats_settle(crs_rpc_link *link, crs_rpc_call *call)
 /** NATS is away: @p response waits for it, with its caller, if there is room. */
 static cereus_status keep_reply(nats_link *l, const char *subject, cereus_slice response)
 {
-    size_t subject_len = strlen(subject), len = sizeof(waiting_reply) + subject_len + 1 + response.len;
+    size_t subject_len = strlen(subject), len = size_of_reply(subject_len, response.len);
+    if (response.len > crs_nats_payload_max(l->nats))
+        return CEREUS_E_TOO_LONG;
     if (l->replies_len + len > REPLIES_WAITING_MAX)
         return CEREUS_E_FULL;
     waiting_reply *w = crs_malloc(len);
@@ -650,8 +697,12 @@ static cereus_status nats_reply(crs_rpc_link *link, cereus_slice reply_to, cereu
         return CEREUS_E_INVALID;
     memcpy(subject, reply_to.data, reply_to.len);
     subject[reply_to.len] = '\0';
-    cereus_status st = crs_nats_publish(l->nats, subject, response);
-    return st == CEREUS_E_UNAVAILABLE ? keep_reply(l, subject, response) : st;
+    if (!l->down && crs_list_empty(&l->replies)) { /* else it would overtake what it comes after */
+        cereus_status st = crs_nats_publish(l->nats, subject, response);
+        if (st != CEREUS_E_UNAVAILABLE)
+            return st;
+    }
+    return keep_reply(l, subject, response);
 }
 
 static void trim(nats_link *l)
@@ -696,7 +747,8 @@ static bool takes_many(nats_link *l, const char *type, const crs_servers *server
             return false;
         others += s->frontend;
     }
-    return others > 0 && len < MANY_MAX; /* where the list has nobody, somebody may hear all the same */
+    size_t max = CRS_MIN((size_t)MANY_MAX, crs_nats_payload_max(l->nats));
+    return others > 0 && len + MANY_HEAD_MAX < max; /* where the list has nobody, somebody may hear all the same */
 }
 
 /** One message for each user, as Pitaya's servers expect, or one for each frontend of ours. */

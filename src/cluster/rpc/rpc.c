@@ -100,6 +100,7 @@ static void on_timeout(crs_timer *timer)
 {
     crs_rpc_call *call = CRS_CONTAINER(timer, crs_rpc_call, timer);
     CRS_COUNT(&call->link->loop->counters, rpc_timeouts);
+    call->link->given_up++;
     finish(call, CEREUS_E_TIMEOUT, (cereus_slice){0}, "rpc client: request timeout");
 }
 
@@ -171,6 +172,7 @@ bool crs_rpc_settle(crs_rpc_link *link, uint64_t timeout_ms, crs_rpc_call *call)
 
 void crs_rpc_forget(crs_rpc_call *call)
 {
+    call->link->given_up++;
     free_slot(call);
 }
 
@@ -263,6 +265,7 @@ void crs_rpc_fail(crs_rpc_call *call, cereus_status st, const char *why)
 void crs_rpc_cancel_all(crs_rpc_link *link)
 {
     for (uint32_t i = 0; i < link->used; i++) {
+        link->given_up += link->slots[i].call != NULL;
         if (link->slots[i].call)
             finish(link->slots[i].call, CEREUS_E_CANCELLED, (cereus_slice){0}, "the server is stopping");
     }

@@ -40,9 +40,10 @@ struct crs_rpc_link {
         uint32_t next_free; /* 1 + slot; 0: none */
     } * slots;
     uint32_t cap, used, free_head;
-    crs_list failed; /* calls whose done() is still to be called */
-    crs_mail tell;   /* does that; on its way while `telling` */
-    crs_bytes peers; /* for messages to peers, while they are made */
+    uint64_t given_up; /* calls that have ended before anything of them came */
+    crs_list failed;   /* calls whose done() is still to be called */
+    crs_mail tell;     /* does that; on its way while `telling` */
+    crs_bytes peers;   /* for messages to peers, while they are made */
     bool telling;
     bool closing; /* nothing is sent any more */
     bool closed;  /* the mail is the last to hold it */

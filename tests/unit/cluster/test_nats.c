@@ -1,10 +1,9 @@
 /* tests/unit/cluster/test_nats.c: servers over a NATS server that dies, stops, says goodbye and comes back. What they say to
  * one another is in test_cluster.c, over NATS too, and in test_nats_cases.c. */
 #include "cluster.h"
-#include "nats_raw.h"
+#include "nats_fake.h"
 
 #include <poll.h>
-#include <stdatomic.h>
 
 #include <cereus/remote.h>
 
@@ -278,6 +277,46 @@ static void bodies_longer_than_nats_takes_are_refused(void **state)
     cereus_test_end(back);
 }
 
+/** "COUNT": a long push to that many users, with long names. */
+static cereus_status tell_many(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    const char *uids[100];
+    size_t count = strtoul((const char *)in.data, NULL, 10);
+    for (size_t i = 0; i < count; i++)
+        uids[i] = cereus_ctx_printf(ctx, "user-%0200zu", i);
+    char *text = cereus_ctx_alloc(ctx, 4001);
+    memset(text, 'x', 4000);
+    *out = cereus_slice_str("told");
+    return cereus_push_to_users(ctx, "onTell", cereus_text(text), uids, count, "connector", NULL, NULL);
+}
+
+static void a_push_to_many_is_no_longer_than_nats_takes(void **state)
+{
+    enum { USERS = 40 };
+    static const cereus_method telling[] = {CEREUS_RAW_REQUEST("many", tell_many)};
+    char config[80], uid[300], text[4001] = {0};
+    cereus_error err = {0};
+    cereus_test_client *clients[USERS];
+    restart_nats(config, "max_payload: 8KB\n");
+    cereus_test_app *back = make_server("room", "room-1", false), *front = start_server("connector", "gate-1", true);
+    assert_int_equal(cereus_app_register(cereus_test_get_app(back), "long", telling, 1, NULL, &err), CEREUS_OK);
+    cereus_test_start(back);
+    for (size_t i = 0; i < USERS; i++) {
+        clients[i] = cereus_test_connect(front, CEREUS_TEST_TCP);
+        snprintf(uid, sizeof uid, "user-%0200zu", i);
+        cereus_test_call(clients[i], "connector.room.bind", uid);
+    }
+    cereus_test_call(clients[0], "room.room.echo", "x"); /* now it is known to be one of ours */
+    uint64_t request = cereus_test_request(clients[0], "room.long.many", "40");
+    assert_string_equal(cereus_test_await(clients[0], request)->body, "told");
+    memset(text, 'x', sizeof text - 1);
+    for (size_t i = 0; i < USERS; i++)
+        cereus_test_expect_push(clients[i], "onTell", text);
+    cereus_test_end(front);
+    cereus_test_end(back);
+    unlink(config);
+}
+
 static void uids_that_would_be_other_subjects_are_refused(void **state)
 {
     cereus_test_app *front = start_server("connector", "gate-1", true);
@@ -430,20 +469,28 @@ static void servers_stop_although_nats_is_away(void **state)
 
 static const char here[] = "pitaya/servers/room/room-1";
 
-/** Forward a message of some session, as a frontend of Pitaya does. */
-static void raw_forward(raw_client *r, const char *route, const char *body, const char *reply)
+/** A message of some session that a frontend of ours forwards. */
+static crs_bytes request_of(const char *route, const char *body)
 {
     crs_bytes bytes;
     crs_bytes_init(&bytes, 10000);
     crs_request req = {.has_session = true,
                        .has_msg = true,
                        .session_id = 1,
+                       .uid = cereus_slice_str("alice"),
                        .msg_id = 1,
                        .route = cereus_slice_str(route),
                        .body = cereus_slice_str(body),
                        .frontend_id = cereus_slice_str("gate-1"),
-                       .metadata = cereus_slice_str("{}")};
+                       .metadata = cereus_slice_str("{}"),
+                       .extension = CRS_PEER_IS_CEREUS | CRS_PEER_HEARS};
     assert_int_equal(crs_request_encode(&req, &bytes), CEREUS_OK);
+    return bytes;
+}
+
+static void raw_forward(raw_client *r, const char *route, const char *body, const char *reply)
+{
+    crs_bytes bytes = request_of(route, body);
     raw_publish(r, here, reply, bytes.data, bytes.len);
     crs_bytes_fini(&bytes);
 }
@@ -451,7 +498,7 @@ static void raw_forward(raw_client *r, const char *route, const char *body, cons
 typedef struct last_words {
     raw_client *raw;
     crs_response answer;
-    message m;
+    raw_message m;
 } last_words;
 
 /** A server that has not seen us leave sends a message while the service shuts down. */
@@ -494,6 +541,156 @@ static void nothing_runs_beside_the_last_words_of_a_service(void **state)
     assert_int_equal(atomic_load(&finished), 1);
     cereus_test_end(back);
     raw_close(w.raw);
+}
+
+/* ---- a NATS server that does as it is told ---- */
+
+static cereus_test_app *start_behind(fake_nats *f, cereus_test_app *t)
+{
+    fake_open(f);
+    cereus_test_set(t, "cereus.loops", "1");
+    cereus_test_set(t, "pitaya.cluster.rpc.client.nats.connect", f->url);
+    fake_begin(f, fake_echo_first); /* before it joins it asks whether its subscriptions hold */
+    cereus_test_start(t);
+    fake_join(f);
+    return t;
+}
+
+static cereus_test_app *start_deaf(const char *type, const char *id)
+{
+    cereus_test_app *t = member(type, id, strcmp(type, "connector") == 0);
+    cereus_test_set(t, "cereus.cluster.rpc", "local"); /* it registers, and subscribes to nothing */
+    cereus_test_start(t);
+    return t;
+}
+
+static atomic_uint step; /* that handlers wait for */
+
+/** Push when told to, answer when told to. */
+static cereus_status push_and_answer(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    while (atomic_load(&step) < 1)
+        CEREUS_TRY(cereus_sleep(ctx, 1));
+    CEREUS_TRY(cereus_session_push(ctx, cereus_ctx_session(ctx), "onTell", cereus_text("first")));
+    atomic_fetch_add(&finished, 1);
+    while (atomic_load(&step) < 2)
+        CEREUS_TRY(cereus_sleep(ctx, 1));
+    atomic_fetch_add(&finished, 1);
+    *out = cereus_slice_str("then");
+    return CEREUS_OK;
+}
+
+static void await_finished(unsigned count)
+{
+    while (atomic_load(&finished) < count)
+        usleep(1000);
+}
+
+static void an_answer_never_overtakes_a_push_that_waited(void **state)
+{
+    static const cereus_method two[] = {CEREUS_RAW_REQUEST("steps", push_and_answer)};
+    fake_nats f;
+    raw_message m, echo;
+    cereus_slice rest;
+    crs_response answer;
+    cereus_error err = {0};
+    cereus_test_app *back = member("room", "room-1", false);
+    atomic_store(&step, 0);
+    assert_int_equal(cereus_app_register(cereus_test_get_app(back), "two", two, 1, NULL, &err), CEREUS_OK);
+    cereus_test_app *front = start_deaf("connector", "gate-1");
+    start_behind(&f, back);
+    crs_bytes bytes = request_of("room.two.steps", "x");
+    fake_deliver(&f, here, "answers", bytes.data, bytes.len);
+    crs_bytes_fini(&bytes);
+    await_counter(back, "rpc_served", 1);
+    fake_cut(&f);
+    await_counter(back, "nats_disconnects", 1);
+    atomic_store(&step, 1);
+    await_finished(1); /* pushed: it waits */
+    fake_accept(&f);
+    fake_next(&f, &echo); /* connected, and not told yet that it is */
+    atomic_store(&step, 2);
+    await_finished(2);
+    cereus_test_settle(back);
+    fake_echo(&f, &echo);
+    fake_next(&f, &m);
+    assert_string_equal(m.subject, "answers");
+    assert_true(crs_has_mark(cereus_slice_of(m.payload, m.len), CRS_PEER_AHEAD, &rest));
+    fake_next(&f, &m);
+    assert_int_equal(crs_response_decode(cereus_slice_of(m.payload, m.len), &answer), CEREUS_OK);
+    assert_memory_equal(answer.data.data, "then", 4);
+    fake_cut(&f);
+    await_counter(back, "nats_disconnects", 2);
+    cereus_test_end(back);
+    cereus_test_end(front);
+    fake_close(&f);
+}
+
+/** "room MILLISECONDS": what a server of that type answers within that time. */
+static cereus_status ask(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
+{
+    char *type = cereus_ctx_strdup(ctx, in), *time = strchr(type, ' ');
+    *time++ = '\0';
+    cereus_rpc_options opt = {.timeout_ms = strtoull(time, NULL, 10)};
+    return cereus_rpc_raw(ctx, cereus_ctx_printf(ctx, "%s.x.y", type), cereus_slice_str("x"), out, &opt);
+}
+
+static void a_late_refusal_is_not_taken_for_another_calls(void **state)
+{
+    static const cereus_method asking[] = {CEREUS_RAW_REQUEST("ask", ask)};
+    static const uint8_t yes[] = {0x0a, 3, 'y', 'e', 's'}; /* protos.Response */
+    fake_nats f;
+    raw_message late, m;
+    cereus_error err = {0};
+    cereus_test_app *tavern = start_deaf("tavern", "tavern-1"), *shop = start_deaf("shop", "shop-1"),
+                    *front = member("connector", "gate-1", true);
+    assert_int_equal(cereus_app_register(cereus_test_get_app(front), "x", asking, 1, NULL, &err), CEREUS_OK);
+    start_behind(&f, front);
+    cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
+    cereus_test_call_fails(c, "connector.x.ask", "tavern 1", "PIT-408");
+    fake_next(&f, &late);
+    uint64_t request = cereus_test_request(c, "connector.x.ask", "shop 60000");
+    cereus_test_settle(front);
+    fake_next(&f, &m);
+    fake_refuse(&f, late.reply);
+    raw_message echo;
+    fake_next(&f, &echo); /* who hears? */
+    fake_echo(&f, &echo);
+    fake_next(&f, &echo);
+    assert_string_equal(echo.subject, "pitaya/servers/shop/shop-1");
+    fake_next(&f, &echo);
+    fake_echo(&f, &echo);
+    fake_deliver(&f, m.reply, "", yes, sizeof yes);
+    assert_string_equal(cereus_test_await(c, request)->body, "yes");
+
+    request = cereus_test_request(c, "connector.x.ask", "tavern 60000"); /* no refusal of another call can come now */
+    cereus_test_settle(front);
+    fake_next(&f, &m);
+    fake_refuse(&f, m.reply);
+    const cereus_test_event *e = cereus_test_await(c, request);
+    assert_string_equal(e->msg, "nats: no responders available for request");
+    fake_cut(&f);
+    await_counter(front, "nats_disconnects", 1);
+    cereus_test_end(front);
+    cereus_test_end(shop);
+    cereus_test_end(tavern);
+    fake_close(&f);
+}
+
+static void a_question_who_hears_is_no_request(void **state)
+{
+    static const uint8_t probe[] = {0x1a, 0};
+    raw_message m;
+    raw_client *raw = raw_open(nats.port);
+    cereus_test_app *back = start_server("room", "room-1", false);
+    raw_subscribe(raw, "late");
+    raw_publish(raw, here, "x.00000000ffffffff", probe, sizeof probe);
+    raw_forward(raw, "room.room.echo", "x", "late");
+    raw_find(raw, "late", &m);
+    assert_int_equal(counter(back, "rpc_served"), 1);
+    assert_int_equal(counter(back, "rpc_refused"), 0);
+    raw_close(raw);
+    cereus_test_end(back);
 }
 
 /* ---- a NATS server that stalls ---- */
@@ -644,6 +841,10 @@ int main(int argc, char **argv)
                                        TEST(an_answer_waits_for_nats),
                                        TEST(servers_stop_although_nats_is_away),
                                        TEST(nothing_runs_beside_the_last_words_of_a_service),
+                                       TEST(an_answer_never_overtakes_a_push_that_waited),
+                                       TEST(a_late_refusal_is_not_taken_for_another_calls),
+                                       TEST(a_question_who_hears_is_no_request),
+                                       TEST(a_push_to_many_is_no_longer_than_nats_takes),
                                        TEST(nats_that_hangs_holds_nothing_but_its_messages),
                                        TEST(what_has_not_left_when_nats_dies_fails_at_once),
                                        TEST(for_nats_that_reads_nothing_only_so_much_waits),

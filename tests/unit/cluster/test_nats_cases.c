@@ -191,7 +191,7 @@ static void recorded_requests_are_answered_as_recorded(void **state)
     for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
         uint8_t bytes[PAYLOAD_MAX], want[PAYLOAD_MAX];
         char reply[40];
-        message got;
+        raw_message got;
         json_t *file = vectors_cluster(names[i]), *request = publish_of(file, "pitaya/servers/room/be-1", 0);
         assert_non_null(request);
         json_t *answer = publish_of(file, vector_text(request, "reply"), 0);
@@ -224,7 +224,7 @@ static void what_is_no_request_is_dropped(void **state)
         raw_publish(raw, vector_text(request, "subject"), reply, bytes, bytes_of(request, bytes));
         json_decref(file);
     }
-    message got;
+    raw_message got;
     raw_next(raw, &got);
     assert_string_equal(got.subject, "answers.raw-user-minimal"); /* the only one that is answered */
     raw_close(raw);
@@ -266,7 +266,7 @@ static void recorded_pushes_kicks_and_binds_reach_the_player(void **state)
 /* ---- what we send ---- */
 
 /** Our request as Pitaya would have sent it: without our extension, with the recorded numbers and the recorded context. */
-static void expect_request(const char *name, const message *got, json_t *recorded)
+static void expect_request(const char *name, const raw_message *got, json_t *recorded)
 {
     uint8_t want[PAYLOAD_MAX];
     size_t want_len = bytes_of(recorded, want);
@@ -305,7 +305,7 @@ static void messages_of_players_travel_as_recorded(void **state)
     cereus_test_app *back = start_server("room", "be-1", false), *front = start_server("connector", "fe-1", true);
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     raw_client *raw = raw_open(nats.port);
-    message got;
+    raw_message got;
     raw_subscribe(raw, "pitaya/servers/room/be-1");
     raw_subscribe(raw, "pitaya/connector/bindings");
     for (size_t i = 0; i < CEREUS_COUNT(names); i++) {
@@ -349,7 +349,7 @@ static void pushes_and_kicks_travel_as_recorded(void **state)
     cereus_test_app *back = start_server("room", "be-1", false), *front = start_server("connector", "fe-1", true);
     cereus_test_client *c = cereus_test_connect(front, CEREUS_TEST_TCP);
     raw_client *raw = raw_open(nats.port);
-    message got;
+    raw_message got;
     uint8_t want[PAYLOAD_MAX];
     static const struct {
         const char *name, *route, *subjects[2];
@@ -429,7 +429,7 @@ static void many_users_are_one_message_to_each_frontend_of_ours(void **state)
     cereus_test_call(alice, "connector.room.bind", "alice");
     cereus_test_call(carol, "connector.room.bind", "carol");
     raw_client *raw = raw_open(nats.port);
-    message got;
+    raw_message got;
     raw_subscribe(raw, "pitaya/servers/connector/fe-1");
     raw_subscribe(raw, "pitaya/connector/user/dave/push");
     for (int i = 0; i < 3; i++) {
@@ -458,7 +458,7 @@ static void order_holds_towards_servers_that_are_not_ours_too(void **state)
 {
     int fd = join_by_file("go-2", "{\"id\":\"go-2\",\"type\":\"castle\"}");
     raw_client *raw = raw_open(nats.port);
-    message got;
+    raw_message got;
     crs_request req;
     raw_subscribe(raw, "pitaya/servers/castle/go-2");
     cereus_test_app *front = start_server("connector", "fe-1", true);
