@@ -16,12 +16,109 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "control.h"
 #include "member.h"
 #include "peer.pb-c.h"
 
 /* -- the act, and answers -- */
+
+typedef struct field {
+    const char *name, *type; /* as Go calls it */
+} field;
+
+static const field act_fields[] = {{"uid", "string"},  {"uids", "[]string"}, {"route", "string"}, {"server", "string"},
+                                   {"type", "string"}, {"group", "string"},  {"text", "string"},  {"n", "int64"},
+                                   {"ms", "int"},      {"data", "map"},      {"ctx", "map"},      {"raw", "bool"},
+                                   {"repeat", "int"},  {NULL, NULL}};
+static const field fail_fields[] = {{"code", "string"}, {"msg", "string"}, {"metadata", "map of texts"}, {NULL, NULL}};
+
+/* The field that a key is for: as in Go, the case does not matter. NULL: none. */
+static const field *field_of(const field *fields, const char *key)
+{
+    while (fields->name && strcasecmp(fields->name, key) != 0)
+        fields++;
+    return fields->name ? fields : NULL;
+}
+
+static bool all_texts_of_map(const json_t *map)
+{
+    const char *key = NULL;
+    json_t *item = NULL;
+    json_object_foreach((json_t *)(uintptr_t)map, key, item)
+    {
+        if (!json_is_string(item) && !json_is_null(item))
+            return false;
+    }
+    return json_is_object(map);
+}
+
+static bool all_texts(const json_t *list)
+{
+    size_t i = 0;
+    const json_t *item = NULL;
+    json_array_foreach(list, i, item)
+    {
+        if (!json_is_string(item) && !json_is_null(item))
+            return false;
+    }
+    return json_is_array(list);
+}
+
+static bool fits(const json_t *value, const char *type)
+{
+    switch (type[0]) {
+    case 's':
+        return json_is_string(value);
+    case '[':
+        return all_texts(value);
+    case 'i':
+        return json_is_integer(value);
+    case 'm':
+        return strcmp(type, "map") == 0 ? json_is_object(value) : all_texts_of_map(value);
+    default:
+        return json_is_boolean(value);
+    }
+}
+
+/* null in a list is the empty text. */
+static json_t *texts_of(const json_t *list)
+{
+    json_t *texts = json_array();
+    size_t i = 0;
+    json_t *item = NULL;
+    json_array_foreach(list, i, item)
+        json_array_append_new(texts, json_is_string(item) ? json_incref(item) : json_string(""));
+    return texts;
+}
+
+/* Before each handler: what came, as a Go server decodes it. */
+static cereus_status take_act(cereus_ctx *ctx, cereus_value *in, void *user)
+{
+    const char *key = NULL, *route = strrchr(cereus_ctx_route(ctx), '.');
+    bool fails = strcmp(route, ".fail") == 0 || strcmp(route, ".plainfail") == 0;
+    json_t *value = NULL;
+    if (in->shape != CEREUS_JSON)
+        return CEREUS_OK;
+    if (!json_is_object(in->json) && !json_is_null(in->json))
+        return cereus_fail(ctx, "PIT-400", "json: cannot unmarshal this into Go value of type main.Act");
+    json_t *act = cereus_ctx_keep(ctx, json_object());
+    if (!act)
+        return CEREUS_E_NOMEM;
+    json_object_foreach(in->json, key, value)
+    {
+        const field *f = field_of(fails ? fail_fields : act_fields, key);
+        if (!f || json_is_null(value))
+            continue;
+        if (!fits(value, f->type))
+            return cereus_fail(ctx, "PIT-400", "json: cannot unmarshal this into Go struct field Act.%s of type %s",
+                               f->name, f->type);
+        json_object_set_new(act, f->name, f->type[0] == '[' ? texts_of(value) : json_incref(value));
+    }
+    in->json = act;
+    return CEREUS_OK;
+}
 
 static const char *text_of(const json_t *act, const char *key)
 {
@@ -594,6 +691,7 @@ static cereus_status prepare(cereus_app *app, cereus_error *err)
     const char *name = cereus_app_type(app);
     cereus_service_options options = {.home = CEREUS_HOME_SESSION};
     CEREUS_TRY(cereus_app_register(app, name, handlers, CEREUS_COUNT(handlers), &options, err));
+    CEREUS_TRY(cereus_app_before(app, take_act, NULL));
     CEREUS_TRY(cereus_app_register_remote(app, name, remotes, CEREUS_COUNT(remotes), &options, err));
     CEREUS_TRY(cereus_app_register_docs(app, "docshandler", err));
     CEREUS_TRY(cereus_app_register_docs_remote(app, "docs", err));

@@ -408,6 +408,21 @@ class Json(PeerTest):
         self.assertEqual(self.ask('room.room.nothing'), {'code': 'PIT-000', 'msg': 'reply must not be null'})
         self.assertEqual(self.ask('room.room.say', {'text': 'typed', 'n': 1}), {'text': 'typed', 'n': 2})
 
+    def test_what_is_no_act_is_refused_as_go_does(self):
+        conn = self.world.client('client-1')
+        for body in (b'[]', b'5', b'"x"', b'true', b'{"n":"1"}', b'{"n":1.5}', b'{"n":1e2}', b'{"uids":"a"}', b'{"uids":[1]}',
+                     b'{"data":[1]}', b'{"ctx":"x"}', b'{"raw":1}', b'{"text":7}', b'{"TEXT":7}'):
+            for place in ('room.room.', 'connector.'):
+                m = conn.call(place + 'jsonecho', body, 1, WAIT_S)
+                self.assertEqual((m.error, json.loads(m.body)['code']), (True, 'PIT-400'), body)
+        for body in (b'{"code":5}', b'{"metadata":{"a":1}}'):
+            self.assertEqual(json.loads(conn.call('room.room.fail', body, 1, WAIT_S).body)['code'], 'PIT-400')
+        nothing = self.ask('room.room.jsonecho', {})
+        for body in (b'null', b'{"n":null,"uids":null,"data":null,"more":[7]}'):
+            self.assertEqual(json.loads(conn.call('room.room.jsonecho', body, 1, WAIT_S).body), nothing)
+        m = conn.call('room.room.jsonecho', b'{"Text":"t","UIDS":[null,"a"]}', 1, WAIT_S)
+        self.assertEqual(json.loads(m.body), dict(nothing, text='t', uids=['', 'a']))
+
     def test_remotes_of_both(self):
         """Every remote of the room, called by the connector, and the other way round."""
         for caller, callee in (('connector.', 'room.room.'), ('room.room.', 'connector.connector.')):
