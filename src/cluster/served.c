@@ -280,6 +280,11 @@ static void serve_call(served *s, cereus_slice name)
     begin(s);
 }
 
+static bool has_nul(cereus_slice text)
+{
+    return text.len && memchr(text.data, '\0', text.len);
+}
+
 static const char *keep_text(uint8_t **at, cereus_slice text)
 {
     char *copy = (char *)*at;
@@ -341,6 +346,8 @@ static void on_request(void *user, crs_rpc_link *link, cereus_slice bytes, cereu
         refuse(s, "PIT-500", "the server is overloaded");
     else if (wrong)
         refuse(s, "PIT-500", wrong);
+    else if (has_nul(req.uid) || has_nul(req.frontend_id))
+        refuse(s, "PIT-500", "a uid or a server's id has a NUL");
     else if (!short_route(req.route, &name))
         refuse_route(s, "PIT-400", "cannot decode route", req.route);
     else {

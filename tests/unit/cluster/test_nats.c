@@ -677,6 +677,26 @@ static void a_late_refusal_is_not_taken_for_another_calls(void **state)
     fake_close(&f);
 }
 
+static void a_session_of_a_uid_with_a_nul_is_refused(void **state)
+{
+    raw_message m;
+    crs_response answer;
+    raw_client *raw = raw_open(nats.port);
+    cereus_test_app *back = start_server("room", "room-1", false);
+    crs_bytes bytes = request_of("room.room.echo", "x");
+    uint8_t *uid = memmem(bytes.data, bytes.len, "alice", 5);
+    uid[2] = 0;
+    raw_subscribe(raw, "late");
+    raw_publish(raw, here, "late", bytes.data, bytes.len);
+    raw_find(raw, "late", &m);
+    assert_int_equal(crs_response_decode(cereus_slice_of(m.payload, m.len), &answer), CEREUS_OK);
+    assert_true(answer.failed);
+    assert_memory_equal(answer.error.code.data, "PIT-500", 7);
+    crs_bytes_fini(&bytes);
+    raw_close(raw);
+    cereus_test_end(back);
+}
+
 static void a_question_who_hears_is_no_request(void **state)
 {
     static const uint8_t probe[] = {0x1a, 0};
@@ -844,6 +864,7 @@ int main(int argc, char **argv)
                                        TEST(an_answer_never_overtakes_a_push_that_waited),
                                        TEST(a_late_refusal_is_not_taken_for_another_calls),
                                        TEST(a_question_who_hears_is_no_request),
+                                       TEST(a_session_of_a_uid_with_a_nul_is_refused),
                                        TEST(a_push_to_many_is_no_longer_than_nats_takes),
                                        TEST(nats_that_hangs_holds_nothing_but_its_messages),
                                        TEST(what_has_not_left_when_nats_dies_fails_at_once),
