@@ -1,14 +1,16 @@
 /* ext/nats.c: nats.c on a loop.
  *
  * The library calls the hooks below to have its socket polled, on the loop and on threads of its own, and closes the socket when
- * it likes; so a duplicate is polled, which nobody else closes, and hooks on other threads leave word (`fd_next`, `cut`,
+ * it likes; so a duplicate is polled, which nobody else closes, and hooks on other threads leave word (`next`, `cut`,
  * flags) and post one mail. A write is not left to the next turn of epoll: it is done at the end of this one.
  *
  * The library would connect again by itself, but with its old parser: a connection that is lost in the middle of a message would
  * have the rest of it taken from the next one's first bytes (nats.c 3.4, with an event loop). So each loss is the end of a
  * connection, and a thread of ours makes another, which gets all subscriptions.
  *
- *    hook_attach: fd_next ──┐                        natsConnection_ProcessReadEvent ──> busy subscriptions ──> fn()
+ * Over TLS the library would wait for its peer, so there its socket is one end of a relay (relay.h).
+ *
+ *    hook_attach: next    ──┐                        natsConnection_ProcessReadEvent ──> busy subscriptions ──> fn()
  *    hook_read:   cut     ──┼─ mail ─> apply(): poll ┤
  *    callbacks:   flags   ──┘                        natsConnection_ProcessWriteEvent <── end of turn <── publish
  */
@@ -24,6 +26,7 @@
 #include <unistd.h>
 
 #include "ext/nats_lib.h"
+#include "ext/relay.h"
 
 #define LIB (&crs_natslib)
 
@@ -49,10 +52,16 @@ struct crs_nats_sub {
     char subject[];
 };
 
+/** What is polled: a duplicate of the library's socket, and what stands behind that. */
+typedef struct line {
+    int fd;           /* -1: none */
+    crs_relay *relay; /* NULL: no TLS */
+} line;
+
 typedef struct poller {
     uv_poll_t poll;
     crs_nats *n;
-    int fd;
+    line line;
 } poller;
 
 struct crs_nats {
@@ -66,7 +75,7 @@ struct crs_nats {
     crs_nats_sub *busy[CRS_NATS_BUSY_MAX + 1];
     crs_list subscribed, waiting, dying;
     poller *poller;             /* loop; NULL: nothing to poll */
-    bool blocked;               /* loop: the socket takes no more */
+    bool blocked;               /* loop: the socket takes no more, or the relay shall not */
     uint64_t writes;            /* loop */
     bool was_up;                /* loop: this connection */
     bool lost_told;             /* loop: on_state(false) was the last */
@@ -85,13 +94,14 @@ struct crs_nats {
     crs_mail word;
     atomic_bool word_posted;
     atomic_bool want_write;
+    atomic_bool held; /* it waits for the relay */
     atomic_bool up;
     atomic_uint flags;
     atomic_int last_error;
     atomic_uint_fast64_t dropped;
     pthread_mutex_t mu;
     pthread_cond_t changed;
-    int fd_next;            /* mu: to poll from now on; -1: none */
+    line next;              /* mu: to poll from now on */
     bool cut;               /* mu: what is polled has ended */
     bool live;              /* mu: attached, and not cut since */
     bool closed;            /* mu: the library's last callback has run */
@@ -99,6 +109,7 @@ struct crs_nats {
     natsStatus open_status; /* mu */
     char open_error[160];   /* mu */
     size_t quiet_live;      /* mu: quiet subscriptions whose callbacks may still run */
+    bool tls;               /* set once */
     bool closing;
     bool settled;
     bool all_mail_run;
@@ -125,21 +136,42 @@ static void raise_flag(crs_nats *n, unsigned flag)
     post_word(n);
 }
 
+static const line no_line = {.fd = -1};
+
+static void end_line(line l)
+{
+    if (l.fd >= 0)
+        close(l.fd);
+    crs_relay_end(l.relay);
+}
+
+/** Thread: a relay's. */
+static void on_taken(void *user)
+{
+    crs_nats *n = user;
+    if (atomic_exchange(&n->held, false))
+        post_word(n);
+}
+
 static natsStatus hook_attach(void **user_data, void *loop, natsConnection *conn, natsSock fd)
 {
     CRS_UNUSED(conn);
     crs_nats *n = loop;
-    int copy = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0)
+    line now = no_line;
+    if (n->tls && crs_relay_start((int)fd, 2 * (size_t)OUT_MAX, on_taken, n, &now.relay) != CEREUS_OK)
         return NATS_IO_ERROR;
+    now.fd = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
+    if (now.fd < 0) {
+        end_line(now);
+        return NATS_IO_ERROR;
+    }
     *user_data = n;
     pthread_mutex_lock(&n->mu);
-    int old = n->fd_next;
-    n->fd_next = copy;
+    line old = n->next;
+    n->next = now;
     n->live = true;
     pthread_mutex_unlock(&n->mu);
-    if (old >= 0)
-        close(old);
+    end_line(old);
     post_word(n);
     return NATS_OK;
 }
@@ -150,14 +182,13 @@ static natsStatus hook_read(void *user, bool add)
     if (add)
         return NATS_OK;
     pthread_mutex_lock(&n->mu);
-    int old = n->fd_next;
-    n->fd_next = -1;
+    line old = n->next;
+    n->next = no_line;
     n->cut = true;
     n->live = false;
     pthread_mutex_unlock(&n->mu);
     atomic_store(&n->up, false);
-    if (old >= 0)
-        close(old);
+    end_line(old);
     raise_flag(n, FLAG_LOST);
     return NATS_OK;
 }
@@ -240,7 +271,7 @@ static void end_poller(crs_nats *n)
     n->poller = NULL;
     n->blocked = false;
     uv_poll_stop(&p->poll);
-    close(p->fd);
+    end_line(p->line);
     uv_close((uv_handle_t *)&p->poll, on_poller_closed);
 }
 
@@ -273,17 +304,17 @@ static void start_poller(crs_nats *n)
         uv_poll_start(&n->poller->poll, UV_READABLE, on_io);
 }
 
-static void begin_poller(crs_nats *n, int fd)
+static void begin_poller(crs_nats *n, line l)
 {
     poller *p = crs_zalloc(sizeof *p);
-    if (!p || uv_poll_init(&n->loop->uv, &p->poll, fd) != 0) {
+    if (!p || uv_poll_init(&n->loop->uv, &p->poll, l.fd) != 0) {
         crs_log_error(n->loop->log, "the connection to NATS cannot be watched");
         crs_free(p);
-        close(fd);
+        end_line(l);
         return;
     }
     p->n = n;
-    p->fd = fd;
+    p->line = l;
     n->poller = p;
     n->pollers_open++;
 }
@@ -292,23 +323,38 @@ static void begin_poller(crs_nats *n, int fd)
 static void apply(crs_nats *n)
 {
     pthread_mutex_lock(&n->mu);
-    int fd = n->fd_next;
-    bool cut = n->cut || fd >= 0;
-    n->fd_next = -1;
+    line next = n->next;
+    bool cut = n->cut || next.fd >= 0;
+    n->next = no_line;
     n->cut = false;
     pthread_mutex_unlock(&n->mu);
     if (cut)
         end_poller(n);
-    if (fd >= 0)
-        begin_poller(n, fd);
+    if (next.fd >= 0)
+        begin_poller(n, next);
     if (atomic_load(&n->want_write))
         flush(n);
+}
+
+/** Does the peer leave something waiting in the relay? Then what follows waits here, as it does for a socket. */
+static bool hold(crs_nats *n)
+{
+    const crs_relay *relay = n->poller->line.relay;
+    if (!relay || crs_relay_waiting(relay) == 0)
+        return false;
+    atomic_store(&n->held, true);
+    return crs_relay_waiting(relay) > 0; /* else the word for us is on its way, which does no harm */
 }
 
 static void flush(crs_nats *n)
 {
     if (!n->poller || !atomic_load(&n->want_write) || !atomic_load(&n->up))
         return;
+    if (hold(n)) {
+        n->blocked = true;
+        uv_poll_start(&n->poller->poll, UV_READABLE, on_io);
+        return;
+    }
     n->writes++;
     LIB->natsConnection_ProcessWriteEvent(n->conn); /* hook_write(false) when all has gone */
     bool blocked = atomic_load(&n->want_write);
@@ -803,6 +849,12 @@ size_t crs_nats_payload_max(const crs_nats *n)
 
 /* ---- publishing ---- */
 
+static size_t waiting_len(const crs_nats *n)
+{
+    const crs_relay *relay = n->poller ? n->poller->line.relay : NULL;
+    return (size_t)LIB->natsConnection_Buffered(n->conn) + (relay ? crs_relay_waiting(relay) : 0);
+}
+
 static cereus_status publish(crs_nats *n, const char *subject, const char *reply, cereus_slice data)
 {
     crs_loop_assert_current(n->loop);
@@ -810,7 +862,7 @@ static cereus_status publish(crs_nats *n, const char *subject, const char *reply
         return CEREUS_E_UNAVAILABLE;
     if (data.len > INT32_MAX)
         return CEREUS_E_TOO_LONG;
-    if (n->blocked && (size_t)LIB->natsConnection_Buffered(n->conn) + data.len > OUT_MAX) {
+    if (n->blocked && waiting_len(n) + data.len > OUT_MAX) {
         CRS_COUNT(&n->loop->counters, nats_outbox_full);
         return CEREUS_E_FULL;
     }
@@ -888,13 +940,13 @@ static natsStatus make_options(crs_nats *n)
         st = LIB->natsOptions_SetErrorHandler(o, on_error, n);
     if (st == NATS_OK)
         st = LIB->natsOptions_SetLameDuckModeCB(o, on_lame, n);
-    if (st == NATS_OK && wants_tls(opt))
+    if (st == NATS_OK && n->tls)
         st = LIB->natsOptions_SetSecure(o, true);
     if (st == NATS_OK && opt->ca_file)
         st = LIB->natsOptions_LoadCATrustedCertificates(o, opt->ca_file);
     if (st == NATS_OK && opt->cert_file)
         st = LIB->natsOptions_LoadCertificatesChain(o, opt->cert_file, opt->key_file);
-    if (st == NATS_OK && wants_tls(opt) && opt->server_name)
+    if (st == NATS_OK && n->tls && opt->server_name)
         st = LIB->natsOptions_SetExpectedHostname(o, opt->server_name);
     return st;
 }
@@ -963,8 +1015,9 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
         return crs_fail(err, CEREUS_E_NOMEM, "nats: out of memory");
     n->loop = loop;
     n->opt = *opt;
-    n->jitter_ms = CRS_MIN(wants_tls(opt) ? opt->jitter_tls_ms : opt->jitter_ms, (uint64_t)UINT32_MAX);
-    n->fd_next = -1;
+    n->tls = wants_tls(opt);
+    n->jitter_ms = CRS_MIN(n->tls ? opt->jitter_tls_ms : opt->jitter_ms, (uint64_t)UINT32_MAX);
+    n->next = no_line;
     n->word.run = on_word;
     crs_timer_init(&n->reopen, on_reopen);
     crs_list_init(&n->subscribed);
@@ -1010,9 +1063,11 @@ static void flush_all(crs_nats *n, uint64_t until_ms)
     flush(n);
     while (n->poller && !n->settled && atomic_load(&n->up)) {
         uint64_t now_ms = crs_clock_ms(CLOCK_MONOTONIC);
-        struct pollfd p = {.fd = n->poller->fd,
-                           .events = (short)(POLLIN | (atomic_load(&n->want_write) ? POLLOUT : 0))};
-        if (now_ms >= until_ms || (poll(&p, 1, (int)(until_ms - now_ms)) < 0 && errno != EINTR))
+        bool held = atomic_load(&n->held); /* its word comes to a loop that does not turn */
+        struct pollfd p = {.fd = n->poller->line.fd,
+                           .events = (short)(POLLIN | (atomic_load(&n->want_write) && !held ? POLLOUT : 0))};
+        uint64_t wait_ms = until_ms > now_ms ? CRS_MIN(until_ms - now_ms, (uint64_t)(held ? 5 : 1000)) : 0;
+        if (wait_ms == 0 || (poll(&p, 1, (int)wait_ms) < 0 && errno != EINTR))
             return;
         if (p.revents & ~POLLOUT) {
             LIB->natsConnection_ProcessReadEvent(n->conn);
@@ -1025,7 +1080,7 @@ static void flush_all(crs_nats *n, uint64_t until_ms)
 static void close_conn(crs_nats *n)
 {
     if (n->poller && LIB->natsConnection_Buffered(n->conn) > 0) { /* Close() would wait 500 ms for their way out */
-        shutdown(n->poller->fd, SHUT_RDWR);
+        shutdown(n->poller->line.fd, SHUT_RDWR);
         LIB->natsConnection_ProcessWriteEvent(n->conn);
     }
     LIB->natsConnection_Close(n->conn);

@@ -14,6 +14,22 @@ enum { LOOPS = 2 };
 static test_nats nats;
 static atomic_uint finished; /* slow handlers that have */
 
+static bool tls; /* to NATS */
+
+static void restart_nats(char *path, const char *config)
+{
+    snprintf(path, 80, "%s/nats.conf", test_dir);
+    FILE *f = fopen(path, "w");
+    if (tls)
+        fprintf(f, "tls {cert_file: \"%s/server.crt\", key_file: \"%s/server.key\"}\n", getenv("TEST_TLS"),
+                getenv("TEST_TLS"));
+    fputs(config, f);
+    fclose(f);
+    test_nats_kill(&nats);
+    nats.config = path;
+    assert_true(test_nats_run(&nats));
+}
+
 static cereus_test_app *member(const char *type, const char *id, bool frontend)
 {
     cereus_test_app *t = test_member(type, id, frontend);
@@ -21,6 +37,11 @@ static cereus_test_app *member(const char *type, const char *id, bool frontend)
     cereus_test_set(t, "cereus.cluster.rpc", "nats");
     cereus_test_set(t, "cereus.log.level", "info");
     cereus_test_set(t, "pitaya.cluster.rpc.client.nats.connect", nats.url);
+    if (tls) {
+        char ca[400];
+        snprintf(ca, sizeof ca, "%s/server.crt", getenv("TEST_TLS"));
+        cereus_test_set(t, "cereus.cluster.rpc.nats.tls.ca", ca);
+    }
     cereus_test_set(t, "pitaya.cluster.rpc.client.nats.reconnectwait", "20ms");
     cereus_test_set(t, "pitaya.cluster.rpc.client.nats.reconnectjitter", "5ms");
     return t;
@@ -29,13 +50,23 @@ static cereus_test_app *member(const char *type, const char *id, bool frontend)
 static int set_up(void **state)
 {
     atomic_store(&finished, 0);
+    static char config[80];
     test_nats_open(&nats);
-    return test_make_dir(state);
+    if (test_make_dir(state))
+        return -1;
+    if (tls) {
+        restart_nats(config, "");
+        snprintf(nats.url, sizeof nats.url, "tls://127.0.0.1:%u", nats.port);
+    }
+    return 0;
 }
 
 static int tear_down(void **state)
 {
+    char config[80];
     test_nats_kill(&nats);
+    snprintf(config, sizeof config, "%s/nats.conf", test_dir);
+    unlink(config);
     return test_remove_dir(state);
 }
 
@@ -198,17 +229,6 @@ static void the_servers_key_counts_where_the_clients_is_not_set(void **state)
 }
 
 /** NATS again, with such settings; @p path is where they stand from now on. */
-static void restart_nats(char *path, const char *config)
-{
-    snprintf(path, 80, "%s/nats.conf", test_dir);
-    FILE *f = fopen(path, "w");
-    fputs(config, f);
-    fclose(f);
-    test_nats_kill(&nats);
-    nats.config = path;
-    assert_true(test_nats_run(&nats));
-}
-
 static void a_password_is_needed_and_never_shown(void **state)
 {
     char config[80], url[80];
@@ -227,7 +247,6 @@ static void a_password_is_needed_and_never_shown(void **state)
     cereus_test_start(right);
     await_ready(right, true);
     cereus_test_end(right);
-    unlink(config);
 }
 
 static void what_is_no_url_of_nats_is_refused(void **state)
@@ -314,7 +333,6 @@ static void a_push_to_many_is_no_longer_than_nats_takes(void **state)
         cereus_test_expect_push(clients[i], "onTell", text);
     cereus_test_end(front);
     cereus_test_end(back);
-    unlink(config);
 }
 
 static void uids_that_would_be_other_subjects_are_refused(void **state)
@@ -428,7 +446,6 @@ static void nats_may_refuse_the_password_for_a_while(void **state)
     await_counter(front, "nats_closed", 3 * LOOPS);
     cereus_test_end(front); /* they stop although it still refuses them */
     cereus_test_end(back);
-    unlink(config);
 }
 
 static void an_answer_waits_for_nats(void **state)
@@ -811,7 +828,6 @@ static void a_lame_duck_is_left_for_its_successor(void **state)
     cereus_test_expect_push(c, "onTell", "hello");
     cereus_test_end(front);
     cereus_test_end(back);
-    unlink(config);
 }
 
 /* ---- order ---- */
@@ -871,7 +887,19 @@ int main(int argc, char **argv)
                                        TEST(for_nats_that_reads_nothing_only_so_much_waits),
                                        TEST(a_lame_duck_is_left_for_its_successor),
                                        TEST(many_sessions_keep_their_order)};
+    /* TEST_NATS=tls: those of what happens on the way there */
+    const struct CMUnitTest on_the_way[] = {TEST(nats_may_be_killed_and_come_back),
+                                            TEST(an_answer_waits_for_nats),
+                                            TEST(servers_stop_although_nats_is_away),
+                                            TEST(nats_that_hangs_holds_nothing_but_its_messages),
+                                            TEST(what_has_not_left_when_nats_dies_fails_at_once),
+                                            TEST(for_nats_that_reads_nothing_only_so_much_waits),
+                                            TEST(a_lame_duck_is_left_for_its_successor),
+                                            TEST(many_sessions_keep_their_order)};
+    tls = getenv("TEST_NATS") && strcmp(getenv("TEST_NATS"), "tls") == 0;
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
+    if (tls)
+        return cmocka_run_group_tests_name("tests over tls", on_the_way, NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
