@@ -1,4 +1,13 @@
-/* ext/relay.c: two directions, one poll(). A direction that cannot go on is not polled, so nothing spins. */
+/* ext/relay.c: one thread, one poll(), two directions. Each direction has two ends: one that sends until it is `done`,
+ * one that takes until it is `deaf`.
+ *
+ *     in:   peer_done  ── peer ──> in[], up to the last whole record ──> pair ── user_deaf, user_told
+ *     out:  user_done  ── pair ──> blocks, out_max bytes at most ─────> peer ── peer_deaf, peer_told
+ *
+ * A direction is over when who takes has been told of the end, or is deaf; the thread ends when both are over. Until then
+ * bytes for the deaf are read and thrown away, so that who sends them is not held. Nothing spins: a socket is polled only
+ * for what can be done at once, and an error or a hang-up makes that fail, which is noted.
+ */
 #include "ext/relay.h"
 
 #include <errno.h>
@@ -11,69 +20,132 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/buf.h"
-
 enum {
-    HEAD_LEN = 5, /* of a record: type, version, length */
-    RECORD_MAX = 16384 + 2048,
-    IN_MAX = 64 << 10,  /* more than a record */
-    OUT_KEEP = 1 << 20, /* memory that stays when nothing waits */
+    HEAD_LEN = 5,              /* RFC 8446 5.1: type, version, length */
+    RECORD_MAX = 16384 + 2048, /* RFC 5246 6.2.3; TLS 1.3 allows less */
+    IN_MAX = 64 << 10,         /* holds a record, or nothing would ever come of it */
+    BLOCK_LEN = 64 << 10,
 };
 
+typedef struct block {
+    struct block *next;
+    size_t at, len; /* sent, read */
+    uint8_t data[BLOCK_LEN];
+} block;
+
 struct crs_relay {
-    pthread_t thread;
-    int peer, user, wake;
-    atomic_size_t waiting;
-    /* set once */
-    size_t out_max;
+    int peer, pair, wake; /* set once; -1: not yet */
+    size_t out_max;       /* set once */
     void (*on_taken)(void *user);
     void *on_taken_user;
+    pthread_t thread;
+    atomic_size_t waiting; /* bytes of all blocks, also of those that were dropped; only the thread writes it */
     /* the thread's */
-    crs_bytes out; /* for the peer, from out_at on */
-    size_t out_at;
-    size_t in_at, in_whole, in_len; /* of `in`: sent, end of the last whole record, read */
-    bool no_records;                /* what comes is no TLS: it passes as it is */
-    bool peer_ended, user_ended;    /* they send nothing more */
-    bool peer_lost, user_lost;      /* they take nothing more */
+    block *first, *last;
+    size_t in_at, in_whole, in_len; /* of in[]: sent, end of the last whole record, read */
+    bool raw;                       /* what comes is no TLS: it passes as it is */
+    bool peer_done, user_done;
+    bool peer_deaf, user_deaf;
+    bool peer_told, user_told;
     uint8_t in[IN_MAX];
 };
 
-/* ---- from the peer to the user ---- */
+/** Neither bytes nor an end: poll() tells when to try again. */
+static bool not_now(ssize_t n)
+{
+    return n < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+/* ---- blocks that wait for the peer ---- */
+
+static void add_waiting(crs_relay *r, size_t more)
+{
+    atomic_fetch_add(&r->waiting, more);
+}
+
+/** A block is not kept for the next bytes: it could lie above all others, and the allocator would keep them, too. */
+static void drop_first(crs_relay *r)
+{
+    block *b = r->first;
+    r->first = b->next;
+    if (!r->first)
+        r->last = NULL;
+    crs_free(b);
+}
+
+static void drop_all(crs_relay *r)
+{
+    while (r->first)
+        drop_first(r);
+}
+
+/** One with room. NULL: out of memory. */
+static block *last_block(crs_relay *r)
+{
+    if (r->last && r->last->len < BLOCK_LEN)
+        return r->last;
+    block *b = crs_malloc(sizeof *b);
+    if (!b)
+        return NULL;
+    b->next = NULL;
+    b->at = b->len = 0;
+    if (r->last)
+        r->last->next = b;
+    else
+        r->first = b;
+    r->last = b;
+    return b;
+}
+
+/** It takes nothing more, or must not, as bytes are missing. What it has sent can still be read, then comes its end. */
+static void give_up_peer(crs_relay *r)
+{
+    r->peer_deaf = true;
+    drop_all(r);
+    shutdown(r->peer, SHUT_RDWR);
+}
+
+/* ---- in ---- */
 
 static void find_records(crs_relay *r)
 {
-    while (!r->no_records && r->in_len - r->in_whole >= HEAD_LEN) {
+    while (!r->raw && r->in_len - r->in_whole >= HEAD_LEN) {
         const uint8_t *head = r->in + r->in_whole;
         size_t len = (size_t)head[3] << 8 | head[4];
-        r->no_records = len > RECORD_MAX;
-        if (r->no_records || r->in_len - r->in_whole < HEAD_LEN + len)
+        r->raw = len > RECORD_MAX;
+        if (r->raw || r->in_len - r->in_whole - HEAD_LEN < len)
             break;
         r->in_whole += HEAD_LEN + len;
     }
-    if (r->no_records || r->peer_ended)
+    if (r->raw || r->peer_done)
         r->in_whole = r->in_len;
 }
 
 static void read_peer(crs_relay *r)
 {
-    ssize_t n = recv(r->peer, r->in + r->in_len, sizeof r->in - r->in_len, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    ssize_t n = recv(r->peer, r->in + r->in_len, IN_MAX - r->in_len, MSG_DONTWAIT);
+    if (not_now(n))
         return;
     if (n > 0)
         r->in_len += (size_t)n;
     else
-        r->peer_ended = true;
-    r->peer_lost = r->peer_lost || n < 0;
+        r->peer_done = true;
+    if (n < 0)
+        give_up_peer(r);
     find_records(r);
 }
 
 static void write_user(crs_relay *r)
 {
-    ssize_t n = send(r->user, r->in + r->in_at, r->in_whole - r->in_at, MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
-        r->user_lost = true;
-    if (n > 0)
-        r->in_at += (size_t)n;
+    if (r->in_at < r->in_whole && !r->user_deaf) {
+        ssize_t n = send(r->pair, r->in + r->in_at, r->in_whole - r->in_at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0)
+            r->in_at += (size_t)n;
+        else if (!not_now(n))
+            r->user_deaf = true;
+    }
+    if (r->user_deaf)
+        r->in_at = r->in_whole = r->in_len;
     if (r->in_at < r->in_whole)
         return;
     r->in_len -= r->in_at;
@@ -81,105 +153,107 @@ static void write_user(crs_relay *r)
     r->in_at = r->in_whole = 0;
 }
 
-/* ---- from the user to the peer ---- */
+/* ---- out ---- */
 
-static size_t out_waiting(const crs_relay *r)
+/** As recv(). */
+static ssize_t read_away(crs_relay *r)
 {
-    return r->out.len - r->out_at;
+    uint8_t bytes[4096];
+    return recv(r->pair, bytes, sizeof bytes, MSG_DONTWAIT);
+}
+
+static ssize_t read_to_block(crs_relay *r, block *b)
+{
+    size_t room = CRS_MIN(BLOCK_LEN - b->len, r->out_max - crs_relay_waiting(r));
+    ssize_t n = recv(r->pair, b->data + b->len, room, MSG_DONTWAIT);
+    if (n > 0) {
+        b->len += (size_t)n;
+        add_waiting(r, (size_t)n);
+    }
+    return n;
 }
 
 static void read_user(crs_relay *r)
 {
-    uint8_t bytes[64 << 10];
-    ssize_t n = recv(r->user, bytes, sizeof bytes, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n <= 0)
-        r->user_ended = true;
-    else if (!r->peer_lost && crs_bytes_append(&r->out, bytes, (size_t)n) != CEREUS_OK)
-        r->peer_lost = true; /* no memory: a hole in the stream would be worse */
+    block *b = r->peer_deaf ? NULL : last_block(r);
+    if (!b && !r->peer_deaf)
+        give_up_peer(r);
+    ssize_t n = b ? read_to_block(r, b) : read_away(r);
+    if (n <= 0 && !not_now(n))
+        r->user_done = true;
 }
 
 static void write_peer(crs_relay *r)
 {
-    ssize_t n = send(r->peer, r->out.data + r->out_at, out_waiting(r), MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
-        r->peer_lost = true;
-    if (n > 0)
-        r->out_at += (size_t)n;
-    if (r->peer_lost || out_waiting(r) == 0)
-        r->out.len = r->out_at = 0;
-    if (r->out.len == 0 && r->out.cap > OUT_KEEP)
-        crs_bytes_fini(&r->out);
-    if (r->out_at > r->out.len / 2 && r->out_at > OUT_KEEP / 2) {
-        r->out.len -= r->out_at;
-        memmove(r->out.data, r->out.data + r->out_at, r->out.len);
-        r->out_at = 0;
+    block *b = r->first;
+    ssize_t n = send(r->peer, b->data + b->at, b->len - b->at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (not_now(n))
+        return;
+    if (n < 0) {
+        give_up_peer(r);
+        return;
     }
+    b->at += (size_t)n;
+    add_waiting(r, 0 - (size_t)n);
+    if (b->at == b->len)
+        drop_first(r);
+    if (crs_relay_waiting(r) == 0 && r->on_taken)
+        r->on_taken(r->on_taken_user);
 }
 
 /* ---- the thread ---- */
 
-static short wanted_of_peer(const crs_relay *r)
+static struct pollfd peer_events(const crs_relay *r)
 {
-    bool reads = !r->peer_ended && !r->user_lost && r->in_len < sizeof r->in;
-    bool writes = !r->peer_lost && out_waiting(r) > 0;
-    return (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
+    bool reads = !r->peer_done && r->in_len < IN_MAX;
+    bool writes = r->first && r->first->at < r->first->len;
+    short events = (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
+    return (struct pollfd){.fd = events ? r->peer : -1, .events = events};
 }
 
-static short wanted_of_user(const crs_relay *r)
+static struct pollfd user_events(const crs_relay *r)
 {
-    bool reads = !r->user_ended && out_waiting(r) < r->out_max;
-    bool writes = !r->user_lost && r->in_at < r->in_whole;
-    return (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
+    bool reads = !r->user_done && (r->peer_deaf || crs_relay_waiting(r) < r->out_max);
+    bool writes = r->in_at < r->in_whole;
+    short events = (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
+    return (struct pollfd){.fd = events || !r->user_deaf ? r->pair : -1,
+                           .events = events}; /* no events: till it closes */
 }
 
-/** Who waits for one who has gone shall hear of it. */
+/** An end goes to the other side, behind all bytes. */
 static void pass_ends(crs_relay *r)
 {
-    bool heard_all = r->in_at == r->in_whole || r->user_lost;
-    if (r->peer_lost && heard_all) {
-        shutdown(r->user, SHUT_RDWR);
-        r->user_ended = r->user_lost = true;
-    } else if (r->peer_ended && heard_all) {
-        shutdown(r->user, SHUT_WR);
+    if (r->peer_done && r->in_len == 0 && !r->user_told) {
+        r->user_told = true;
+        shutdown(r->pair, SHUT_WR);
     }
-    if (r->user_ended && (r->peer_lost || out_waiting(r) == 0))
+    if (r->user_done && crs_relay_waiting(r) == 0 && !r->peer_told) {
+        r->peer_told = true;
         shutdown(r->peer, SHUT_WR);
-}
-
-static bool is_over(const crs_relay *r)
-{
-    bool in_over = r->user_lost || (r->peer_ended && r->in_at == r->in_whole);
-    bool out_over = r->peer_lost || (r->user_ended && out_waiting(r) == 0);
-    return in_over && out_over;
+    }
 }
 
 static void *run(void *relay)
 {
     crs_relay *r = relay;
-    while (!is_over(r)) {
-        short of_peer = wanted_of_peer(r), of_user = wanted_of_user(r);
-        struct pollfd fds[] = {{.fd = r->wake, .events = POLLIN},
-                               {.fd = of_peer ? r->peer : -1, .events = of_peer},
-                               {.fd = of_user ? r->user : -1, .events = of_user}};
+    while (!(r->user_told || r->user_deaf) || !(r->peer_told || r->peer_deaf)) {
+        struct pollfd fds[] = {{.fd = r->wake, .events = POLLIN}, peer_events(r), user_events(r)};
         if (poll(fds, CEREUS_COUNT(fds), -1) < 0)
-            continue; /* EINTR */
+            continue; /* EINTR, or the kernel is short of memory */
         if (fds[0].revents)
             return NULL;
-        if (fds[1].revents && (of_peer & POLLIN))
+        if (fds[2].revents & (POLLHUP | POLLERR)) /* closed; what it has written before can still be read */
+            r->user_deaf = true;
+        if (fds[1].revents && (fds[1].events & POLLIN))
             read_peer(r);
-        if (fds[2].revents && (of_user & POLLIN))
+        if (fds[2].revents && (fds[2].events & POLLIN))
             read_user(r);
-        if (r->in_at < r->in_whole && !r->user_lost)
-            write_user(r);
-        atomic_store(&r->waiting, out_waiting(r)); /* before anything is taken of it */
-        if (out_waiting(r) > 0 && !r->peer_lost)
+        write_user(r);
+        if (r->first && r->first->at < r->first->len)
             write_peer(r);
-        if (atomic_exchange(&r->waiting, out_waiting(r)) > 0 && out_waiting(r) == 0 && r->on_taken)
-            r->on_taken(r->on_taken_user);
         pass_ends(r);
     }
+    shutdown(r->pair, SHUT_RDWR); /* from now on the user's writes fail */
     return NULL;
 }
 
@@ -187,12 +261,12 @@ static void *run(void *relay)
 
 static void free_relay(crs_relay *r)
 {
-    int fds[] = {r->peer, r->user, r->wake};
+    int fds[] = {r->peer, r->pair, r->wake};
     for (size_t i = 0; i < CEREUS_COUNT(fds); i++) {
         if (fds[i] >= 0)
             close(fds[i]);
     }
-    crs_bytes_fini(&r->out);
+    drop_all(r);
     crs_free(r);
 }
 
@@ -206,31 +280,39 @@ static bool start_thread(crs_relay *r)
     return started;
 }
 
+/** The socket is not made non-blocking: its duplicate would be, too, and that may stay with the caller. */
+static bool open_fds(crs_relay *r, int fd, int *ret_end)
+{
+    int ends[2];
+    r->peer = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->peer < 0 || r->wake < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
+        return false;
+    r->pair = ends[0];
+    *ret_end = ends[1];
+    return true;
+}
+
 cereus_status crs_relay_start(int fd, size_t out_max, void (*on_taken)(void *user), void *user, crs_relay **ret_relay)
 {
-    int ends[2] = {-1, -1};
+    CRS_ASSERT(fd >= 0 && out_max > 0);
+    int end = -1;
     crs_relay *r = crs_zalloc(sizeof *r);
     if (!r)
         return CEREUS_E_NOMEM;
+    r->peer = r->pair = r->wake = -1;
     r->out_max = out_max;
     r->on_taken = on_taken;
     r->on_taken_user = user;
-    crs_bytes_init(&r->out, 2 * out_max + OUT_KEEP);
-    r->user = -1;
-    r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    r->peer = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    bool good = r->peer >= 0 && r->wake >= 0 && fcntl(r->peer, F_SETFL, O_NONBLOCK) == 0;
-    good = good && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0;
-    r->user = ends[1];
-    if (!good || !start_thread(r)) {
-        if (ends[0] >= 0)
-            close(ends[0]);
+    if (!open_fds(r, fd, &end) || !start_thread(r)) {
+        if (end >= 0)
+            close(end);
         free_relay(r);
         return CEREUS_E_IO;
     }
-    while (dup3(ends[0], fd, O_CLOEXEC) < 0)
+    while (dup3(end, fd, O_CLOEXEC) < 0) /* last: it cannot be undone */
         CRS_ASSERT(errno == EINTR || errno == EBUSY);
-    close(ends[0]);
+    close(end);
     *ret_relay = r;
     return CEREUS_OK;
 }
@@ -242,12 +324,10 @@ size_t crs_relay_waiting(const crs_relay *r)
 
 crs_relay *crs_relay_end(crs_relay *r)
 {
-    uint64_t one = 1;
     if (!r)
         return NULL;
-    if (write(r->wake, &one, sizeof one) < 0) {
-        /* it is full: somebody has woken it already */
-    }
+    int st = eventfd_write(r->wake, 1);
+    CRS_ASSERT(st == 0); /* nothing has been written there before */
     pthread_join(r->thread, NULL);
     free_relay(r);
     return NULL;

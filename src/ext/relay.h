@@ -1,8 +1,9 @@
-/* ext/relay.h: a thread between a socket's user and its peer, for a user who must not wait for the peer. nats.c is one: over
- * TLS it waits, its lock held and for as long as it takes, for the rest of a record or for room to write.
+/* ext/relay.h: a thread between the user of a socket and its peer, so that the user never waits for the peer: for the
+ * rest of a TLS record, or for room to write. It moves records and does not look into them. nats.c is such a user: over TLS it
+ * waits for both, without bound and with its lock held.
  *
- *     user ──────────────── socket pair ───> memory, as much as is agreed ───> the connection ──> peer
- *          <── whole records of TLS only ──                               <──
+ *     user <── fd, a socket pair <── whole TLS records <────────── the real socket <── peer
+ *          ──>                   ──> memory, out_max at most ──>                   ──>
  */
 #ifndef CRS_EXT_RELAY_H
 #define CRS_EXT_RELAY_H
@@ -12,19 +13,23 @@
 typedef struct crs_relay crs_relay;
 
 /**
- * Stand between @p fd, a connected stream socket on which TLS is spoken, and its peer. From now on @p fd is one end of a
- * socket pair that does not block; what the user writes is taken at once, as long as the peer leaves no more than @p out_max
- * bytes of it waiting.
- * @param on_taken  called when the peer has taken all that waited; on the relay's thread, not after crs_relay_end(). May be
- *                  NULL
- * @return CEREUS_OK; CEREUS_E_NOMEM, CEREUS_E_IO: @p fd is what it was
- * Ownership: gives; @p fd stays the caller's. Thread: any; nobody else uses @p fd meanwhile.
+ * Put a relay between @p fd, a connected stream socket on which somebody speaks TLS, and the peer of it. The next byte
+ * that the peer sends begins a record. From then on @p fd is one end of a socket pair, which does not block and is closed
+ * on exec; who polls it must begin anew. What comes there is whole records, and at the end of the peer whatever is left.
+ * What the user writes is taken at once, until @p out_max bytes wait for the peer.
+ * @param out_max   1 or more
+ * @param on_taken  the peer has taken all that waited; called on the relay's thread, not after crs_relay_end(). May be NULL
+ * @return CEREUS_OK; CEREUS_E_NOMEM, CEREUS_E_IO: nothing has changed
+ * Ownership: gives; @p fd stays the caller's, to close before or after the relay ends. Thread: any, but nobody else uses
+ * @p fd meanwhile.
  */
 CEREUS_MUST_USE cereus_status crs_relay_start(int fd, size_t out_max, void (*on_taken)(void *user), void *user,
                                               crs_relay **ret_relay);
-/** Bytes that the peer has not taken. Thread: any. */
+/** Bytes that the user has written and the peer has not taken, without what a socket's buffer holds; what it never will take
+ * when it has gone, is among them. Thread: any. */
 size_t crs_relay_waiting(const crs_relay *r);
-/** End at once; what waits is lost. NULL is fine. Returns NULL. Thread: any; does not wait for the peer. */
+/** Ends the thread at once, closes the real socket; what waits is lost. Takes @p r, NULL is fine. Returns NULL.
+ * Thread: any but its own; waits for the thread, never for the peer. */
 crs_relay *crs_relay_end(crs_relay *r);
 
 #endif
