@@ -190,7 +190,7 @@ bool crs_forward_may_follow(crs_dispatch *d, crs_agent *agent, cereus_slice type
 {
     crs_cluster_loop *l = crs_cluster_here(d);
     size_t count, first = crs_servers_of_type(l->servers, type, &count);
-    const crs_server *to = current(l, agent, first, count);
+    const crs_server *to = crs_rpc_is_moving(l->link) ? NULL : current(l, agent, first, count);
     return to && !route_of(l->cluster, type) && crs_cluster_capable(l, crs_server_view(to)->id);
 }
 

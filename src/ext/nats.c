@@ -113,12 +113,15 @@ struct crs_nats {
     bool closing;
     bool settled;
     bool all_mail_run;
+    bool retired; /* it closes itself */
+    crs_mail retire;
     crs_mail last;
     void (*on_closed)(void *user);
     void *on_closed_user;
 };
 
 static void apply(crs_nats *n);
+static void on_retire(crs_loop *loop, crs_mail *mail);
 static void drain(crs_nats *n);
 static void flush(crs_nats *n);
 
@@ -665,6 +668,8 @@ static size_t url_count(const crs_nats *n)
 /** Wait when all have been tried. */
 static void reopen_later(crs_nats *n)
 {
+    if (n->retired)
+        return;
     bool round = n->tried % url_count(n) == 0;
     uint64_t wait_ms = round ? n->reopen_wait_ms + crs_loop_random(n->loop, n->jitter_ms + 1) : 0;
     if (crs_loop_timer_start(n->loop, &n->reopen, wait_ms))
@@ -723,7 +728,9 @@ static void take_opened(crs_nats *n)
     n->conn = n->opened;
     n->opened = NULL;
     pthread_mutex_unlock(&n->mu);
-    if (n->conn || n->closing)
+    if (n->retired && !n->closing)
+        crs_loop_post_reserved(n->loop, &n->retire);
+    if (n->conn || n->closing || n->retired)
         return;
     if (n->open_status == NATS_CONNECTION_AUTH_FAILED)
         say_refused(n);
@@ -804,7 +811,9 @@ static void on_word(crs_loop *loop, crs_mail *mail)
     }
     if (flags & FLAG_LAME) {
         CRS_COUNT(&loop->counters, nats_lame_ducks);
-        crs_log_info(loop->log, "the NATS server will stop: the connection moves when it does");
+        crs_log_info(loop->log, "the NATS server will stop: another is looked for");
+        if (n->opt.on_lame)
+            n->opt.on_lame(n->opt.user);
     }
     if (flags & FLAG_ERROR) {
         static crs_log_limiter limiter;
@@ -1006,19 +1015,20 @@ static cereus_status open_inbox(crs_nats *n)
     return crs_nats_subscribe(n, all, NULL, NULL, &n->inbox_sub);
 }
 
-cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_nats **ret_nats, cereus_error *err)
+/** Without a connection yet. */
+static crs_nats *make(crs_loop *loop, const crs_nats_options *opt)
 {
     crs_loop_assert_current(loop);
-    CEREUS_TRY(crs_nats_load(err));
     crs_nats *n = crs_zalloc(sizeof *n);
     if (!n)
-        return crs_fail(err, CEREUS_E_NOMEM, "nats: out of memory");
+        return NULL;
     n->loop = loop;
     n->opt = *opt;
     n->tls = wants_tls(opt);
     n->jitter_ms = CRS_MIN(n->tls ? opt->jitter_tls_ms : opt->jitter_ms, (uint64_t)UINT32_MAX);
     n->next = no_line;
     n->word.run = on_word;
+    n->retire.run = on_retire;
     crs_timer_init(&n->reopen, on_reopen);
     crs_list_init(&n->subscribed);
     crs_list_init(&n->waiting);
@@ -1026,7 +1036,15 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
     crs_deferred_init(&n->flush, on_turn_end);
     pthread_mutex_init(&n->mu, NULL);
     pthread_cond_init(&n->changed, NULL);
+    return n;
+}
 
+cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_nats **ret_nats, cereus_error *err)
+{
+    CEREUS_TRY(crs_nats_load(err));
+    crs_nats *n = make(loop, opt);
+    if (!n)
+        return crs_fail(err, CEREUS_E_NOMEM, "nats: out of memory");
     sigset_t all, was;
     sigfillset(&all); /* signals are for the thread that waits for the end, not for the library's */
     pthread_sigmask(SIG_SETMASK, &all, &was);
@@ -1053,6 +1071,27 @@ cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_options *opt, crs_
     }
     *ret_nats = n;
     return CEREUS_OK;
+}
+
+crs_nats *crs_nats_begin(crs_nats *from, const crs_nats_options *opt)
+{
+    crs_nats *n = make(from->loop, opt);
+    if (!n)
+        return NULL;
+    n->lost_told = true; /* so that it is told when it is there */
+    n->reopen_wait_ms = opt->reconnect_wait_ms;
+    n->payload_max = from->payload_max;
+    if (from->conn)
+        learn_servers(from);
+    for (size_t i = 0; i < CRS_MIN(from->learned_count, (size_t)LEARNED_MAX); i++)
+        learn(n, from->learned[i]);
+    n->first_url = crs_loop_random(n->loop, url_count(n));
+    bool good = make_options(n) == NATS_OK && open_inbox(n) == CEREUS_OK;
+    n->opt.name = NULL;
+    if (good && crs_loop_timer_start(n->loop, &n->reopen, 0) == CEREUS_OK)
+        return n;
+    crs_nats_close(n, 0, NULL, NULL);
+    return NULL;
 }
 
 /** Until NATS has handled what was published: a connection that is closed with unread bytes is reset, and could lose it. */
@@ -1092,6 +1131,40 @@ static void on_last(crs_loop *loop, crs_mail *mail)
     crs_nats *n = CRS_CONTAINER(mail, crs_nats, last);
     n->all_mail_run = true;
     maybe_free(n);
+}
+
+static void reply_to_nobody(void *user, uint64_t id, cereus_slice data)
+{
+    CRS_UNUSED(user);
+    CRS_UNUSED(id);
+    CRS_UNUSED(data);
+}
+
+static void no_responders_for_nobody(void *user)
+{
+    CRS_UNUSED(user);
+}
+
+static void on_retire(crs_loop *loop, crs_mail *mail)
+{
+    CRS_UNUSED(loop);
+    crs_nats *n = CRS_CONTAINER(mail, crs_nats, retire);
+    if (!n->closing)
+        crs_nats_close(n, 0, n->on_closed, n->on_closed_user);
+}
+
+void crs_nats_retire(crs_nats *n, void (*on_closed)(void *user), void *user)
+{
+    n->retired = true;
+    n->on_closed = on_closed;
+    n->on_closed_user = user;
+    n->opt.on_reply = reply_to_nobody;
+    n->opt.on_no_responders = no_responders_for_nobody;
+    n->opt.on_state = NULL;
+    n->opt.on_lame = NULL;
+    crs_loop_timer_stop(n->loop, &n->reopen);
+    if (!n->opening) /* else when that has ended */
+        crs_loop_post_reserved(n->loop, &n->retire);
 }
 
 void crs_nats_close(crs_nats *n, uint64_t flush_until_ms, void (*on_closed)(void *user), void *user)

@@ -43,6 +43,7 @@ typedef struct crs_nats_options {
     void (*on_no_responders)(void *user);
     /** It was lost (perhaps once more, before it was back), or is back with its subscriptions. May be NULL. */
     void (*on_state)(void *user, bool up);
+    void (*on_lame)(void *user); /* the server will stop: crs_nats_begin() finds another. May be NULL */
     void *user;
 } crs_nats_options;
 
@@ -58,6 +59,13 @@ CEREUS_MUST_USE cereus_status crs_nats_connect(crs_loop *loop, const crs_nats_op
  * the loop when the memory is free. All subscriptions have been given back before. Thread: loop; blocks until then, and for as
  * long as an attempt to connect takes that is under way. */
 void crs_nats_close(crs_nats *n, uint64_t flush_until_ms, void (*on_closed)(void *user), void *user);
+
+/** Another connection, to another server than that of @p from if there is one: on_state(true) tells when it is there; until
+ * then it is one that was lost. NULL: out of memory. Ownership: gives. Thread: loop. */
+crs_nats *crs_nats_begin(crs_nats *from, const crs_nats_options *opt);
+/** As crs_nats_close(), later: without flushing, and without waiting for an attempt to connect. Nothing of @p opt is called any
+ * more. crs_nats_close() may be called yet: it does wait, and takes @p on_closed again. Thread: loop. */
+void crs_nats_retire(crs_nats *n, void (*on_closed)(void *user), void *user);
 
 /** @return CEREUS_OK; CEREUS_E_UNAVAILABLE: not connected; CEREUS_E_TOO_LONG: more than max_payload of the server;
  * CEREUS_E_FULL: NATS does not take what is written; CEREUS_E_NOMEM. @p subject has been checked. Thread: loop. */

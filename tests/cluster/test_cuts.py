@@ -10,7 +10,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
 import cereus_engines  # noqa: E402
 from cereus_behaviour import main  # noqa: E402
-from cereus_cluster import NOBODY, RETRYABLE, ClusterTest, freeze  # noqa: E402
+import cereus_wire as wire  # noqa: E402
+from cereus_cluster import NOBODY, RETRYABLE, TIMEOUT_MS, ClusterTest, freeze  # noqa: E402
 from cereus_proxy import Proxy  # noqa: E402
 
 PINGS = ('pitaya.cluster.rpc.client.nats.pinginterval=100ms', 'pitaya.cluster.rpc.client.nats.maxpingsoutstanding=2',
@@ -119,6 +120,47 @@ class CutsTest(ClusterTest):
         self.await_ok(players)
         self.finish_all(players)
         self.assert_answered(players, [*RETRYABLE, NOBODY])
+
+    def test_a_lame_duck_of_a_cluster_is_left_before_it_goes(self):
+        path = os.path.join(self.dir, 'nats.conf')
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write('lame_duck_grace_period: "60s"\nlame_duck_duration: "120s"\n')
+        cluster = ('--cluster_name', 'c', '--cluster', 'nats://127.0.0.1:-1')
+        duck = cereus_engines.Nats('-c', path, '-m', '-1', *cluster)
+        self.addCleanup(duck.stop)
+        other = cereus_engines.Nats(*cluster, '--routes', duck.cluster)
+        self.addCleanup(other.stop)
+        cereus_engines.await_cluster(duck.url, 2)
+        front = self.serve('front', 'front-1', 'cereus.loops=1', nats=duck.url)  # nobody tells them of the other
+        self.serve('room', 'room-1', 'cereus.loops=1', nats=duck.url)
+        self.await_members(front, 'room', 1)
+        ada = self.listen(front, b'ada')
+        players = self.play(front, 'room.x.note', 6, b'%d'.__mod__) + self.play(front, 'room.x.slow', 2, b'30')
+        players += self.play(front, 'room.x.say', body=lambda n: b'ada push %d' % n)
+        self.wait_for_all(players, 20)
+        hasty = front.connect()  # asks without waiting for answers
+        hasty.handshake()
+        lines = [b'line %d' % n for n in range(1, 6001)]
+        ask = [wire.request(n, 'room.x.note', line) for n, line in enumerate(lines, 1)]
+        hasty.send(b''.join(ask[:1000]))
+        duck.proc.send_signal(signal.SIGUSR2)  # what nats-server --signal ldm sends
+        for begin in range(1000, 6000, 50):
+            hasty.send(b''.join(ask[begin:begin + 50]))
+        self.wait_until(lambda: not cereus_engines.clients_of(duck), 'nobody is left there')
+        duck.proc.kill()
+        self.await_ok(players)
+        self.assertEqual([hasty.wait_message(TIMEOUT_MS / 1000).body for _ in lines], lines)
+        hasty.close()
+        self.finish_all(players)
+        self.assert_answered(players, [])
+        pushes = [b'push %d' % n for n in range(1, len(players[-1].answers) + 1)]
+        ada.wait_for(pushes)
+        self.assertEqual(ada.pushes, pushes)  # each once, in order
+        noted = self.journal()
+        self.assertEqual([line for line in noted if line.startswith(b'line')], lines)
+        self.assertEqual(len(noted), len(lines) + sum(len(p.answers) for p in players[:6]))
+        for where in ('front', 'room'):
+            self.assertEqual(self.counter(front, 'nats_disconnects', where), 0)
 
     def test_nats_that_hangs_is_noticed_by_pings(self):
         proxy, url = self.nats_proxy()

@@ -75,7 +75,8 @@ class Etcd:
 
 
 class Nats:
-    """nats-server, with more arguments for it. url: nats://HOST:PORT; cluster: where others of a cluster connect."""
+    """nats-server, with more arguments for it. url: nats://HOST:PORT; cluster: where others of a cluster connect; monitoring:
+    with '-m', '-1', where it tells of itself."""
 
     def __init__(self, *args):
         self.dir = tempfile.mkdtemp(prefix='cereus-nats-')
@@ -92,6 +93,7 @@ class Nats:
                     places = json.load(f)
                 self.url = places['nats'][0]
                 self.cluster = places.get('cluster', [None])[0]
+                self.monitoring = places.get('monitoring', [None])[0]
                 return
             except (OSError, ValueError):
                 if self.proc.poll() is not None or time.monotonic() > deadline:
@@ -232,6 +234,12 @@ def await_cluster(nats, count):
         if time.monotonic() > deadline:
             raise RuntimeError('NATS knows of %r only' % info.get('connect_urls'))
         time.sleep(0.02)
+
+
+def clients_of(nats):
+    """The names of those who are connected to it."""
+    with urllib.request.urlopen(nats.monitoring + '/connz', timeout=20) as answer:
+        return [c.get('name') for c in json.load(answer)['connections']]
 
 
 def publish(nats, messages):

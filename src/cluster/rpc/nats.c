@@ -10,6 +10,10 @@
  * servers ignore and an echo behind each: a refusal just before an echo is of that server, and ends the calls to it
  * that had been sent before the question: what was sent later is refused by itself, and may have found it.
  *
+ * A NATS server that will stop (lame duck) is left in order: another connection is made, and all is sent by that. Messages come by
+ * both for a while, and are taken once and in order (handover.h). Answers to what was asked by the old connection are waited
+ * for there; until then no message of a session follows one that is out.
+ *
  * While NATS is away calls and pushes fail at once, answers wait, and binds hold: what they subscribe to follows. Calls that are
  * out when it goes fail, too, if they are known not to have left: others may have been handled, and be answered yet.
  */
@@ -17,6 +21,7 @@
 
 #include "base/strmap.h"
 #include "base/utf8.h"
+#include "cluster/rpc/handover.h"
 #include "cluster/rpc/peers.h"
 #include "cluster/tls_files.h"
 #include "config/config.h"
@@ -30,6 +35,9 @@ enum {
     MANY_MIN = 8,         /* users: fewer get a message each */
     MANY_MAX = 512 << 10, /* bytes of a push to many in one message, if NATS takes so much */
     MANY_HEAD_MAX = 64,
+    MOVING_LOOK_MS = 20,
+    HOLD_MS = 250,        /* until all NATS servers know where we are now */
+    FORGET_MS = 2000,     /* until nothing comes twice any more */
     CLOSE_FLUSH_MS = 500, /* for what was published before the end */
 };
 
@@ -45,13 +53,33 @@ typedef struct nats_rpc {
     uint64_t flush_until_ms; /* all links together; 0: none has been closed. Thread: setup */
 } nats_rpc;
 
-typedef struct nats_link {
-    crs_rpc_link base;
+/** A connection of a link. */
+typedef struct way {
+    struct nats_link *l;
     crs_nats *nats;
     crs_nats_channel push, kick;
+    crs_list retired; /* on the link's list */
+} way;
+
+typedef struct nats_link {
+    crs_rpc_link base;
+    crs_nats_options opt;
+    way *now;         /* where all is sent */
+    way *next, *old;  /* NULL: we do not move, or one of them has gone */
+    crs_list retired; /* ways that end by themselves */
+    size_t way_count;
+    uint64_t moved_at; /* calls sent until then went by `old` */
+    crs_timer moving;
+    bool hears_by_both;
+    bool sending; /* what we have sent by `old` has not all arrived at NATS */
+    crs_handover handover;
+    uint64_t hold_until_ms; /* 0: NATS has not said yet that messages come by `now` */
+    uint64_t forget_at_ms;
+    bool serving;
     crs_nats_sub *requests, *binds; /* of the first loop's */
-    crs_strmap watched;             /* uid -> watched_user */
-    crs_list replies;               /* that wait for NATS */
+    crs_nats_sub *old_requests, *old_binds;
+    crs_strmap watched; /* uid -> watched_user */
+    crs_list replies;   /* that wait for NATS */
     size_t replies_len;
     crs_strmap targets;    /* subject -> target */
     struct target **asked; /* in the order asked; NULL: nobody is */
@@ -75,11 +103,13 @@ typedef struct target {
 
 static const char away[] = "NATS is away, and with it the way to other servers";
 
-enum { ECHO_BEGIN = 1, ECHO_FIRST = 2, PROBE = UINT32_MAX }; /* ids that no call has: those have more than 32 bits */
+/* ids that no call has: those have more than 32 bits */
+enum { ECHO_BEGIN = 1, ECHO_FIRST = 2, ECHO_SENT = UINT32_MAX - 2, ECHO_HEARS = UINT32_MAX - 1, PROBE = UINT32_MAX };
 
 typedef struct watched_user {
     unsigned refs;
     crs_nats_sub *push, *kick;
+    crs_nats_sub *old_push, *old_kick; /* while we move */
 } watched_user;
 
 typedef struct waiting_reply {
@@ -255,6 +285,8 @@ static bool nats_connected(const crs_rpc *rpc)
     return atomic_load(&r->up) == atomic_load(&r->links);
 }
 
+static void end_sending(nats_link *l);
+
 /* ---- what comes in ---- */
 
 static const char nobody[] = "nats: no responders available for request";
@@ -291,10 +323,13 @@ static const uint8_t probe[] = {0x1a, 0}; /* protos.Request with an empty Msg */
 /** Somebody does not hear: who? Pitaya's servers answer such a request with an error; an empty one ended those of old. */
 static void on_no_responders(void *user)
 {
-    nats_link *l = user;
+    way *w = user;
+    nats_link *l = w->l;
     size_t iter = 0;
     cereus_slice id;
     void *value;
+    if (w != l->now && l->asked) /* it is no answer to what is asked */
+        return;
     /* a refusal of a call that has ended may still be under way */
     crs_rpc_call *only = l->asked || l->base.given_up != l->given_up ? NULL : only_call(l);
     if (only) {
@@ -308,16 +343,16 @@ static void on_no_responders(void *user)
         return; /* their deadlines end the calls */
     l->asked_at = l->sent;
     l->given_up_asked = l->base.given_up;
-    cereus_status st = crs_nats_echo(l->nats, ECHO_BEGIN);
+    cereus_status st = crs_nats_echo(l->now->nats, ECHO_BEGIN);
     while (!st && crs_strmap_next(&l->targets, &iter, &id, &value)) {
         target *t = value;
         if (crs_list_empty(&t->calls))
             continue;
         t->asked = true;
         l->asked[l->asked_count++] = t;
-        st = crs_nats_request(l->nats, t->subject, PROBE, cereus_slice_of(probe, sizeof probe));
+        st = crs_nats_request(l->now->nats, t->subject, PROBE, cereus_slice_of(probe, sizeof probe));
         if (!st)
-            st = crs_nats_echo(l->nats, ECHO_FIRST + l->asked_count - 1);
+            st = crs_nats_echo(l->now->nats, ECHO_FIRST + l->asked_count - 1);
     }
     if (st || l->asked_count == 0)
         end_asking(l);
@@ -345,13 +380,17 @@ static void on_echo(nats_link *l, uint64_t id)
 
 static void on_reply(void *user, uint64_t id, cereus_slice data)
 {
-    nats_link *l = user;
-    if (id == PROBE)
-        return; /* it hears */
-    if (id < PROBE)
-        on_echo(l, id);
-    else
+    way *w = user;
+    nats_link *l = w->l;
+    if (id > PROBE)
         crs_rpc_answered(&l->base, id, data);
+    else if (id == ECHO_SENT)
+        end_sending(l);
+    else if (id == ECHO_HEARS)
+        l->hold_until_ms = l->base.loop->now_ms + HOLD_MS;
+    else if (id < ECHO_SENT && w == l->now)
+        on_echo(l, id);
+    /* else it hears, or it was asked by a connection that we have left */
 }
 
 /** Does a server of ours ask whether we hear? It needs no answer. */
@@ -362,49 +401,85 @@ static bool is_probe(const crs_nats_message *m)
                                 m->reply.len > 16 && memcmp(m->reply.data + m->reply.len - 16, id, 16) == 0);
 }
 
-static void on_request(void *user, const crs_nats_message *m)
+static void take_request(nats_link *l, cereus_slice data, cereus_slice reply)
 {
-    nats_link *l = user;
     cereus_slice push;
-    if (is_probe(m))
-        return;
-    if (crs_has_mark(m->data, CRS_PEER_MANY, &push)) {
-        if (!crs_peers_take(&l->base, CRS_PEER_PUSH, push))
-            CRS_COUNT(&l->base.loop->counters, rpc_garbage);
-        return;
-    }
-    l->base.events->on_request(l->base.user, &l->base, m->data, m->reply);
+    if (!crs_has_mark(data, CRS_PEER_MANY, &push))
+        l->base.events->on_request(l->base.user, &l->base, data, reply);
+    else if (!crs_peers_take(&l->base, CRS_PEER_PUSH, push))
+        CRS_COUNT(&l->base.loop->counters, rpc_garbage);
 }
 
-static void on_bind(void *user, const crs_nats_message *m)
+static void take_bind(nats_link *l, cereus_slice data)
 {
-    nats_link *l = user;
     crs_bind_msg bind;
-    if (crs_bind_decode(m->data, &bind) == CEREUS_OK)
+    if (crs_bind_decode(data, &bind) == CEREUS_OK)
         l->base.events->on_bound(l->base.user, &bind);
     else
         crs_rpc_garbage(l->base.loop, "a bind");
 }
 
 /** The uid inside counts, not the subject. */
-static void on_push(void *user, const crs_nats_message *m)
+static void take_push(nats_link *l, cereus_slice data)
 {
-    nats_link *l = user;
     crs_push_msg push;
-    if (crs_push_decode(m->data, &push) == CEREUS_OK)
+    if (crs_push_decode(data, &push) == CEREUS_OK)
         l->base.events->on_push(l->base.user, push.route, push.data, &push.uid, 1);
     else
         crs_rpc_garbage(l->base.loop, "a push");
 }
 
-static void on_kick(void *user, const crs_nats_message *m)
+static void take_kick(nats_link *l, cereus_slice data)
 {
-    nats_link *l = user;
     cereus_slice uid;
-    if (crs_kick_decode(m->data, &uid) == CEREUS_OK)
+    if (crs_kick_decode(data, &uid) == CEREUS_OK)
         l->base.events->on_kick(l->base.user, uid);
     else
         crs_rpc_garbage(l->base.loop, "a kick");
+}
+
+static void take(void *user, unsigned kind, cereus_slice data, cereus_slice reply)
+{
+    nats_link *l = user;
+    switch (kind) {
+    case CRS_PEER_REQUEST:
+        take_request(l, data, reply);
+        break;
+    case CRS_PEER_PUSH:
+        take_push(l, data);
+        break;
+    case CRS_PEER_KICK:
+        take_kick(l, data);
+        break;
+    default:
+        take_bind(l, data);
+    }
+}
+
+static void arrives(way *w, crs_peer_kind kind, const crs_nats_message *m)
+{
+    crs_handover_arrives(&w->l->handover, w == w->l->now, kind, m->data, m->reply);
+}
+
+static void on_request(void *user, const crs_nats_message *m)
+{
+    if (!is_probe(m))
+        arrives(user, CRS_PEER_REQUEST, m);
+}
+
+static void on_bind(void *user, const crs_nats_message *m)
+{
+    arrives(user, CRS_PEER_BOUND, m);
+}
+
+static void on_push(void *user, const crs_nats_message *m)
+{
+    arrives(user, CRS_PEER_PUSH, m);
+}
+
+static void on_kick(void *user, const crs_nats_message *m)
+{
+    arrives(user, CRS_PEER_KICK, m);
 }
 
 static void send_waiting_replies(nats_link *l)
@@ -412,7 +487,7 @@ static void send_waiting_replies(nats_link *l)
     while (!crs_list_empty(&l->replies)) {
         waiting_reply *w = CRS_CONTAINER(l->replies.next, waiting_reply, link);
         cereus_slice data = cereus_slice_of(w->bytes + w->subject_len + 1, w->len);
-        cereus_status st = crs_nats_publish(l->nats, w->bytes, data);
+        cereus_status st = crs_nats_publish(l->now->nats, w->bytes, data);
         if (st == CEREUS_E_UNAVAILABLE) /* lost again: when it is back */
             return;
         if (st)
@@ -423,11 +498,21 @@ static void send_waiting_replies(nats_link *l)
     }
 }
 
+/** What we have sent by the old connection has arrived: answers may go by the new one. */
+static void end_sending(nats_link *l)
+{
+    if (!l->sending)
+        return;
+    l->sending = false;
+    if (!l->down)
+        send_waiting_replies(l);
+}
+
 /** NATS is lost: calls that have not left yet can be made again. Those that have may be handled, and are answered when it is
  * back, or end at their deadline. */
-static void fail_unsent(nats_link *l)
+static void fail_unsent(nats_link *l, const way *lost)
 {
-    uint64_t now = crs_nats_writes(l->nats);
+    uint64_t now = crs_nats_writes(lost->nats);
     size_t iter = 0;
     cereus_slice subject;
     void *value;
@@ -436,7 +521,8 @@ static void fail_unsent(nats_link *l)
         for (crs_list *at = t->calls.next, *next; at != &t->calls; at = next) {
             crs_rpc_call *call = CRS_CONTAINER(at, crs_rpc_call, queue);
             next = at->next;
-            if (call->sent_at == now)
+            bool by_it = (call->number <= l->moved_at) == (lost == l->old);
+            if (by_it && call->sent_at == now)
                 crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, away);
         }
     }
@@ -444,19 +530,139 @@ static void fail_unsent(nats_link *l)
         crs_rpc_fail(CRS_CONTAINER(l->settling.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, away);
 }
 
-/** One line for all loops. */
-static void on_state(void *user, bool up)
+/* ---- what we hear ---- */
+
+static cereus_status subscribe(nats_link *l, cereus_error *err)
 {
-    nats_link *l = user;
-    nats_rpc *r = (nats_rpc *)l->base.rpc;
-    bool again = !up && l->down;
-    l->down = !up;
-    if (!up) {
-        end_asking(l); /* no echo comes now */
-        fail_unsent(l);
-    }
-    if (again)
+    const cereus_server *self = l->base.rpc->opt.self;
+    char subject[SUBJECT_MAX];
+    snprintf(subject, sizeof subject, "pitaya/servers/%s/%s", self->type, self->id);
+    cereus_status st = crs_nats_subscribe(l->now->nats, subject, on_request, l->now, &l->requests);
+    if (st)
+        return crs_fail(err, st, "nats: %s cannot be subscribed to", subject);
+    snprintf(subject, sizeof subject, "pitaya/%s/bindings", self->type);
+    st = crs_nats_subscribe(l->now->nats, subject, on_bind, l->now, &l->binds);
+    return st ? crs_fail(err, st, "nats: %s cannot be subscribed to", subject) : CEREUS_OK;
+}
+
+static void unsubscribe(nats_link *l)
+{
+    l->requests = crs_nats_unsubscribe(l->requests);
+    l->binds = crs_nats_unsubscribe(l->binds);
+}
+
+/** Subscribe to what is for @p uid. */
+static cereus_status watch_user(nats_link *l, cereus_slice uid, watched_user *w)
+{
+    const char *type = l->base.rpc->opt.self->type;
+    char subject[SUBJECT_MAX];
+    if (!good_name(uid) || !user_subject(subject, type, uid, "push"))
+        return CEREUS_E_INVALID;
+    CEREUS_TRY(crs_nats_watch(&l->now->push, subject, &w->push));
+    user_subject(subject, type, uid, "kick");
+    return crs_nats_watch(&l->now->kick, subject, &w->kick);
+}
+
+static void forget_old(watched_user *w)
+{
+    w->old_push = crs_nats_unsubscribe(w->old_push);
+    w->old_kick = crs_nats_unsubscribe(w->old_kick);
+}
+
+static void free_watched(watched_user *w)
+{
+    forget_old(w);
+    crs_nats_unsubscribe(w->push);
+    crs_nats_unsubscribe(w->kick);
+    crs_free(w);
+}
+
+/* ---- from one NATS server to another ---- */
+
+static way *free_way(way *w)
+{
+    w->l->way_count--;
+    crs_free(w);
+    return NULL;
+}
+
+static void on_way_closed(void *user)
+{
+    way *w = user;
+    nats_link *l = w->l;
+    crs_list_remove(&w->retired);
+    free_way(w);
+    if (l->base.closing && l->way_count == 0)
+        crs_rpc_link_closed(&l->base);
+}
+
+/** The way that is made next by l->opt. */
+static way *make_way(nats_link *l)
+{
+    way *w = crs_zalloc(sizeof *w);
+    if (!w)
+        return NULL;
+    w->l = l;
+    crs_list_init(&w->retired);
+    l->way_count++;
+    l->opt.user = w;
+    return w;
+}
+
+static void open_channels(way *w)
+{
+    size_t waiting_max = (size_t)crs_config_int(w->l->base.rpc->opt.config, CRS_KEY_NATS_BUFFER_PUSH);
+    w->push = (crs_nats_channel){.nats = w->nats, .fn = on_push, .user = w, .waiting_max = waiting_max};
+    w->kick = (crs_nats_channel){.nats = w->nats, .fn = on_kick, .user = w, .waiting_max = waiting_max};
+}
+
+/** NULL is fine. Returns NULL. */
+static way *retire(way *w)
+{
+    if (!w)
+        return NULL;
+    crs_list_push(&w->l->retired, &w->retired);
+    crs_nats_retire(w->nats, on_way_closed, w);
+    return NULL;
+}
+
+/** Look for another server while this one is there. */
+static void on_lame(void *user)
+{
+    way *w = user;
+    nats_link *l = w->l;
+    if (w != l->now || l->next || l->old)
+        return; /* it is left when it closes */
+    if (!(l->next = make_way(l)))
         return;
+    l->next->nats = crs_nats_begin(w->nats, &l->opt);
+    if (l->next->nats)
+        open_channels(l->next);
+    else
+        l->next = free_way(l->next);
+}
+
+/** Is a call out that went by the old connection? */
+static bool old_has_calls(const nats_link *l)
+{
+    size_t iter = 0;
+    cereus_slice subject;
+    void *value;
+    while (crs_strmap_next(&l->targets, &iter, &subject, &value)) {
+        const target *t = value;
+        if (!crs_list_empty(&t->calls) && CRS_CONTAINER(t->calls.next, crs_rpc_call, queue)->number <= l->moved_at)
+            return true;
+    }
+    return false;
+}
+
+/** One line for all loops. */
+static void link_is(nats_link *l, bool up)
+{
+    nats_rpc *r = (nats_rpc *)l->base.rpc;
+    if (l->down == !up)
+        return;
+    l->down = !up;
     unsigned now = up ? atomic_fetch_add(&r->up, 1) + 1 : atomic_fetch_sub(&r->up, 1) - 1;
     unsigned links = atomic_load(&r->links);
     if (!up && now + 1 == links)
@@ -464,7 +670,129 @@ static void on_state(void *user, bool up)
                      "the connection to NATS is lost: other servers cannot be reached until it is back");
     else if (up && now == links)
         crs_log_info(l->base.loop->log, "the connection to NATS is back");
-    if (up)
+}
+
+static void hear_by_new(nats_link *l)
+{
+    cereus_error err;
+    size_t iter = 0;
+    cereus_slice uid;
+    void *value;
+    if (l->serving) {
+        l->old_requests = l->requests;
+        l->old_binds = l->binds;
+        l->requests = l->binds = NULL;
+        if (subscribe(l, &err) != CEREUS_OK)
+            crs_log_error(l->base.loop->log, "other servers do not reach us any more: start this server again",
+                          CRS_STR("error", err.msg));
+    }
+    while (crs_strmap_next(&l->watched, &iter, &uid, &value)) {
+        watched_user *w = value;
+        w->old_push = w->push;
+        w->old_kick = w->kick;
+        w->push = w->kick = NULL;
+        if (watch_user(l, uid, w))
+            crs_log_error(l->base.loop->log, "out of memory: a user gets no pushes and kicks of other servers",
+                          CRS_SLICE("uid", uid));
+    }
+}
+
+static void hear_not_by_old(nats_link *l)
+{
+    size_t iter = 0;
+    cereus_slice uid;
+    void *value;
+    crs_handover_end(&l->handover);
+    l->forget_at_ms = l->base.loop->now_ms + FORGET_MS;
+    l->hears_by_both = false;
+    l->old_requests = crs_nats_unsubscribe(l->old_requests);
+    l->old_binds = crs_nats_unsubscribe(l->old_binds);
+    while (crs_strmap_next(&l->watched, &iter, &uid, &value))
+        forget_old(value);
+}
+
+static void look_later(nats_link *l)
+{
+    if (crs_loop_timer_start(l->base.loop, &l->moving, MOVING_LOOK_MS) == CEREUS_OK)
+        return;
+    hear_not_by_old(l); /* out of memory */
+    l->old = retire(l->old);
+}
+
+static void on_moving(crs_timer *timer)
+{
+    nats_link *l = CRS_CONTAINER(timer, nats_link, moving);
+    uint64_t now_ms = l->base.loop->now_ms;
+    bool enough = l->hold_until_ms && now_ms >= l->hold_until_ms;
+    if (l->hears_by_both && (enough || !l->handover.holding))
+        hear_not_by_old(l);
+    if (l->old && !l->hears_by_both && !l->sending && !old_has_calls(l))
+        l->old = retire(l->old);
+    bool forgets = !l->hears_by_both && now_ms >= l->forget_at_ms;
+    if (forgets)
+        crs_handover_forget(&l->handover);
+    if (l->old || !forgets)
+        look_later(l);
+}
+
+static void ask_whether_we_hear(nats_link *l)
+{
+    if (l->hears_by_both && crs_nats_echo(l->now->nats, ECHO_HEARS) != CEREUS_OK)
+        l->hold_until_ms = l->base.loop->now_ms + HOLD_MS; /* no memory to ask */
+}
+
+/** The next connection is there. */
+static void move(nats_link *l)
+{
+    bool lost = l->down;
+    l->old = l->now;
+    l->now = l->next;
+    l->next = NULL;
+    l->moved_at = l->sent;
+    l->hold_until_ms = 0;
+    l->hears_by_both = true;
+    end_asking(l); /* its echoes come by the old one */
+    l->sending = !lost && crs_nats_echo(l->old->nats, ECHO_SENT) == CEREUS_OK;
+    crs_handover_begin(&l->handover);
+    hear_by_new(l);
+    if (lost)
+        hear_not_by_old(l);
+    ask_whether_we_hear(l);
+    link_is(l, true);
+    if (!l->sending)
+        send_waiting_replies(l);
+    look_later(l);
+}
+
+static bool nats_is_moving(const crs_rpc_link *link)
+{
+    return ((const nats_link *)link)->old;
+}
+
+static void on_state(void *user, bool up)
+{
+    way *w = user;
+    nats_link *l = w->l;
+    if (w == l->next) {
+        move(l);
+        return;
+    }
+    if (!up)
+        fail_unsent(l, w);
+    if (w == l->old) { /* it looks for another server, too: answers may come yet */
+        end_sending(l);
+        if (l->hears_by_both)
+            hear_not_by_old(l);
+        return;
+    }
+    link_is(l, up);
+    if (!up) {
+        end_asking(l); /* no echo comes now */
+        return;
+    }
+    l->next = retire(l->next); /* it has found one itself */
+    ask_whether_we_hear(l);
+    if (!l->sending)
         send_waiting_replies(l);
 }
 
@@ -476,7 +804,7 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
     nats_rpc *r = (nats_rpc *)link->rpc;
     const cereus_config *cfg = link->rpc->opt.config;
     size_t pending = (size_t)crs_config_int(cfg, CRS_KEY_NATS_BUFFER_MESSAGES);
-    crs_nats_options opt = {
+    l->opt = (crs_nats_options){
         .urls = r->urls,
         .url_count = r->url_count,
         .name = link->rpc->opt.self->id,
@@ -495,18 +823,24 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
         .on_reply = on_reply,
         .on_no_responders = on_no_responders,
         .on_state = on_state,
-        .user = l,
+        .on_lame = on_lame,
     };
-    cereus_status st = crs_nats_connect(link->loop, &opt, &l->nats, err);
+    l->now = make_way(l);
+    if (!l->now)
+        return crs_fail(err, CEREUS_E_NOMEM, "nats: out of memory");
+    cereus_status st = crs_nats_connect(link->loop, &l->opt, &l->now->nats, err);
+    if (st)
+        l->now = free_way(l->now);
     if (st && r->speaks_tls)
         return crs_fail_in(err, st,
                            "%s: NATS cannot be reached by TLS (cereus.cluster.rpc.nats.tls.ca says whom to trust)",
                            crs_config_info_of(url_key(cfg))->name);
     if (st)
         return crs_fail_in(err, st, "%s: NATS cannot be reached", crs_config_info_of(url_key(cfg))->name);
-    size_t waiting_max = (size_t)crs_config_int(cfg, CRS_KEY_NATS_BUFFER_PUSH);
-    l->push = (crs_nats_channel){.nats = l->nats, .fn = on_push, .user = l, .waiting_max = waiting_max};
-    l->kick = (crs_nats_channel){.nats = l->nats, .fn = on_kick, .user = l, .waiting_max = waiting_max};
+    open_channels(l->now);
+    crs_list_init(&l->retired);
+    crs_handover_init(&l->handover, take, l);
+    crs_timer_init(&l->moving, on_moving);
     crs_strmap_init(&l->watched);
     crs_strmap_init(&l->targets);
     crs_list_init(&l->replies);
@@ -520,43 +854,19 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
 static cereus_status nats_serve(crs_rpc_link *link, cereus_error *err)
 {
     nats_link *l = nats_of(link);
-    const cereus_server *self = link->rpc->opt.self;
-    char subject[SUBJECT_MAX];
-    if (link->loop->index != 0) /* dispatch brings requests to their homes */
-        return CEREUS_OK;
-    snprintf(subject, sizeof subject, "pitaya/servers/%s/%s", self->type, self->id);
-    cereus_status st = crs_nats_subscribe(l->nats, subject, on_request, l, &l->requests);
-    snprintf(subject, sizeof subject, "pitaya/%s/bindings", self->type);
-    if (!st)
-        st = crs_nats_subscribe(l->nats, subject, on_bind, l, &l->binds);
-    return st ? crs_fail(err, st, "nats: %s cannot be subscribed to", subject) : CEREUS_OK;
-}
-
-static void nats_stop_serving(crs_rpc_link *link)
-{
-    nats_link *l = nats_of(link);
-    l->requests = crs_nats_unsubscribe(l->requests);
-    l->binds = crs_nats_unsubscribe(l->binds);
-}
-
-static void free_watched(watched_user *w)
-{
-    crs_nats_unsubscribe(w->push);
-    crs_nats_unsubscribe(w->kick);
-    crs_free(w);
-}
-
-static void on_nats_closed(void *user)
-{
-    nats_link *l = user;
-    crs_rpc_link_closed(&l->base);
+    l->serving = link->loop->index == 0; /* dispatch brings requests to their homes */
+    return l->serving ? subscribe(l, err) : CEREUS_OK;
 }
 
 static void nats_close(crs_rpc_link *link)
 {
     nats_link *l = nats_of(link);
     nats_rpc *r = (nats_rpc *)link->rpc;
-    nats_stop_serving(link);
+    unsubscribe(l);
+    l->old_requests = crs_nats_unsubscribe(l->old_requests);
+    l->old_binds = crs_nats_unsubscribe(l->old_binds);
+    crs_loop_timer_stop(link->loop, &l->moving);
+    crs_handover_fini(&l->handover);
     size_t iter = 0;
     cereus_slice uid;
     void *value;
@@ -578,7 +888,13 @@ static void nats_close(crs_rpc_link *link)
         atomic_fetch_sub(&r->up, 1);
     if (!r->flush_until_ms)
         r->flush_until_ms = crs_clock_ms(CLOCK_MONOTONIC) + CLOSE_FLUSH_MS;
-    crs_nats_close(l->nats, r->flush_until_ms, on_nats_closed, l);
+    way *ways[] = {l->next, l->old, l->now};
+    for (crs_list *at; (at = crs_list_pop(&l->retired));)
+        crs_nats_close(CRS_CONTAINER(at, way, retired)->nats, 0, on_way_closed, CRS_CONTAINER(at, way, retired));
+    for (size_t i = 0; i < CEREUS_COUNT(ways); i++) {
+        if (ways[i])
+            crs_nats_close(ways[i]->nats, r->flush_until_ms, on_way_closed, ways[i]);
+    }
 }
 
 /* ---- what goes out ---- */
@@ -648,13 +964,13 @@ static cereus_status nats_send(crs_rpc_link *link, const cereus_server *to, cere
         return CEREUS_OK;
     }
     if (t)
-        st = crs_nats_request(l->nats, t->subject, call->id, request);
+        st = crs_nats_request(l->now->nats, t->subject, call->id, request);
     if (st == CEREUS_E_UNAVAILABLE) {
         crs_rpc_fail(call, st, away);
         return CEREUS_OK;
     }
     call->number = ++l->sent;
-    call->sent_at = crs_nats_writes(l->nats);
+    call->sent_at = crs_nats_writes(l->now->nats);
     if (!st)
         crs_list_push(&t->calls, &call->queue);
     return st;
@@ -663,7 +979,7 @@ static cereus_status nats_send(crs_rpc_link *link, const cereus_server *to, cere
 static cereus_status nats_settle(crs_rpc_link *link, crs_rpc_call *call)
 {
     nats_link *l = nats_of(link);
-    CEREUS_TRY(crs_nats_echo(l->nats, call->id));
+    CEREUS_TRY(crs_nats_echo(l->now->nats, call->id));
     crs_list_push(&l->settling, &call->queue);
     return CEREUS_OK;
 }
@@ -672,7 +988,7 @@ static cereus_status nats_settle(crs_rpc_link *link, crs_rpc_call *call)
 static cereus_status keep_reply(nats_link *l, const char *subject, cereus_slice response)
 {
     size_t subject_len = strlen(subject), len = size_of_reply(subject_len, response.len);
-    if (response.len > crs_nats_payload_max(l->nats))
+    if (response.len > crs_nats_payload_max(l->now->nats))
         return CEREUS_E_TOO_LONG;
     if (l->replies_len + len > REPLIES_WAITING_MAX)
         return CEREUS_E_FULL;
@@ -697,8 +1013,8 @@ static cereus_status nats_reply(crs_rpc_link *link, cereus_slice reply_to, cereu
         return CEREUS_E_INVALID;
     memcpy(subject, reply_to.data, reply_to.len);
     subject[reply_to.len] = '\0';
-    if (!l->down && crs_list_empty(&l->replies)) { /* else it would overtake what it comes after */
-        cereus_status st = crs_nats_publish(l->nats, subject, response);
+    if (!l->down && !l->sending && crs_list_empty(&l->replies)) { /* else it would overtake what it comes after */
+        cereus_status st = crs_nats_publish(l->now->nats, subject, response);
         if (st != CEREUS_E_UNAVAILABLE)
             return st;
     }
@@ -725,7 +1041,7 @@ static cereus_status send_many(crs_rpc_link *link, const char *server_id, crs_pe
     CEREUS_TRY(crs_mark_encode(CRS_PEER_MANY, &l->scratch));
     for (size_t i = 0; i < part_count; i++)
         CEREUS_TRY(crs_bytes_append(&l->scratch, parts[i].data, parts[i].len));
-    return crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
+    return crs_nats_publish(l->now->nats, subject, crs_bytes_slice(&l->scratch));
 }
 
 /** Are there fewer frontends than users, all of them ours? Then a message to each of them is enough. */
@@ -747,7 +1063,7 @@ static bool takes_many(nats_link *l, const char *type, const crs_servers *server
             return false;
         others += s->frontend;
     }
-    size_t max = CRS_MIN((size_t)MANY_MAX, crs_nats_payload_max(l->nats));
+    size_t max = CRS_MIN((size_t)MANY_MAX, crs_nats_payload_max(l->now->nats));
     return others > 0 && len + MANY_HEAD_MAX < max; /* where the list has nobody, somebody may hear all the same */
 }
 
@@ -772,7 +1088,7 @@ static cereus_status nats_push(crs_rpc_link *link, const char *type, const crs_s
         l->scratch.len = 0;
         st = crs_push_encode(&(crs_push_msg){.route = route, .uid = uids[i], .data = data}, &l->scratch);
         if (!st)
-            st = crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
+            st = crs_nats_publish(l->now->nats, subject, crs_bytes_slice(&l->scratch));
     }
     trim(l);
     return st;
@@ -789,7 +1105,7 @@ static cereus_status nats_kick(crs_rpc_link *link, const char *type, const crs_s
         return CEREUS_E_INVALID;
     l->scratch.len = 0;
     CEREUS_TRY(crs_kick_encode(uid, &l->scratch));
-    return crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
+    return crs_nats_publish(l->now->nats, subject, crs_bytes_slice(&l->scratch));
 }
 
 static cereus_status nats_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
@@ -800,7 +1116,7 @@ static cereus_status nats_announce(crs_rpc_link *link, const crs_servers *server
     snprintf(subject, sizeof subject, "pitaya/%s/bindings", link->rpc->opt.self->type);
     l->scratch.len = 0;
     CEREUS_TRY(crs_bind_encode(bind, &l->scratch));
-    return crs_nats_publish(l->nats, subject, crs_bytes_slice(&l->scratch));
+    return crs_nats_publish(l->now->nats, subject, crs_bytes_slice(&l->scratch));
 }
 
 /* ---- users who are bound here ---- */
@@ -813,23 +1129,16 @@ static bool nats_can_be_user(const char *uid)
 static cereus_status nats_watch(crs_rpc_link *link, const char *uid)
 {
     nats_link *l = nats_of(link);
-    const char *type = link->rpc->opt.self->type;
     cereus_slice key = cereus_slice_str(uid);
-    char subject[SUBJECT_MAX];
     watched_user *w = crs_strmap_get(&l->watched, key);
     if (w) {
         w->refs++;
         return CEREUS_OK;
     }
-    if (!good_name(key) || !user_subject(subject, type, key, "push"))
-        return CEREUS_E_INVALID;
     if (!(w = crs_zalloc(sizeof *w)))
         return CEREUS_E_NOMEM;
     w->refs = 1;
-    cereus_status st = crs_nats_watch(&l->push, subject, &w->push);
-    user_subject(subject, type, key, "kick");
-    if (!st)
-        st = crs_nats_watch(&l->kick, subject, &w->kick);
+    cereus_status st = watch_user(l, key, w);
     if (!st)
         st = crs_strmap_put(&l->watched, key, w, NULL);
     if (st)
@@ -866,5 +1175,6 @@ const crs_rpc_ops crs_rpc_nats = {
     .unwatch = nats_unwatch,
     .server_gone = nats_server_gone,
     .settle = nats_settle,
+    .is_moving = nats_is_moving,
     .connected = nats_connected,
 };

@@ -359,3 +359,8 @@ bool crs_rpc_has_callers(const crs_rpc_link *link)
 {
     return link->rpc->ops->has_callers && link->rpc->ops->has_callers(link);
 }
+
+bool crs_rpc_is_moving(const crs_rpc_link *link)
+{
+    return link->rpc->ops->is_moving && link->rpc->ops->is_moving(link);
+}

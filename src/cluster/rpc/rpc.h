@@ -108,6 +108,9 @@ void crs_rpc_server_gone(crs_rpc_link *link, const char *server_id);
  * where the engine cannot tell. */
 bool crs_rpc_has_callers(const crs_rpc_link *link);
 
+/** Are calls out that later ones might overtake? */
+bool crs_rpc_is_moving(const crs_rpc_link *link);
+
 /** Something came that cannot be decoded: count it, and say so now and then. @p what is a constant. */
 void crs_rpc_garbage(crs_loop *loop, const char *what);
 

@@ -72,6 +72,7 @@ struct crs_rpc_ops {
     void (*unwatch)(crs_rpc_link *link, const char *uid);
     /** May be NULL. Answer the registered call when all that was asked for until now holds. */
     cereus_status (*settle)(crs_rpc_link *link, crs_rpc_call *call);
+    bool (*is_moving)(const crs_rpc_link *link);                    /* may be NULL */
     void (*server_gone)(crs_rpc_link *link, const char *server_id); /* may be NULL */
     bool (*has_callers)(const crs_rpc_link *link);                  /* may be NULL */
     bool (*connected)(const crs_rpc *rpc);

@@ -1,0 +1,154 @@
+/* tests/unit/cluster/test_handover.c: what comes by two connections is taken once, and in order. */
+#include "test.h"
+
+#include "cluster/rpc/handover.h"
+
+static char taken[200000];
+
+static void take(void *user, unsigned kind, cereus_slice data, cereus_slice reply)
+{
+    size_t len = strlen(taken);
+    assert_true(len + data.len + 2 < sizeof taken);
+    taken[len] = (char)kind;
+    memcpy(taken + len + 1, data.data, data.len);
+    taken[len + 1 + data.len] = ' ';
+}
+
+static size_t counted;
+
+static void count(void *user, unsigned kind, cereus_slice data, cereus_slice reply)
+{
+    counted++;
+}
+
+static crs_handover *begin(void)
+{
+    static crs_handover h;
+    memset(taken, 0, sizeof taken);
+    crs_handover_init(&h, take, NULL);
+    return &h;
+}
+
+static void by_old(crs_handover *h, char kind, const char *data, const char *reply)
+{
+    crs_handover_arrives(h, false, (unsigned)kind, cereus_slice_str(data), cereus_slice_str(reply));
+}
+
+static void by_new(crs_handover *h, char kind, const char *data, const char *reply)
+{
+    crs_handover_arrives(h, true, (unsigned)kind, cereus_slice_str(data), cereus_slice_str(reply));
+}
+
+static void without_one_all_is_taken_at_once(void **state)
+{
+    crs_handover *h = begin();
+    by_new(h, 'r', "1", "a");
+    by_new(h, 'r', "1", "a");
+    by_new(h, 'p', "2", "");
+    assert_string_equal(taken, "r1 r1 p2 ");
+    crs_handover_fini(h);
+}
+
+static void what_comes_by_both_is_taken_once_and_in_order(void **state)
+{
+    crs_handover *h = begin();
+    crs_handover_begin(h);
+    by_old(h, 'r', "1", "a"); /* before the new one hears */
+    by_new(h, 'r', "2", "b");
+    by_new(h, 'r', "3", "c");
+    by_old(h, 'r', "2", "b");
+    by_new(h, 'r', "4", "d");
+    assert_string_equal(taken, "r1 r2 ");
+    crs_handover_end(h);
+    assert_string_equal(taken, "r1 r2 r3 r4 ");
+    by_old(h, 'r', "3", "c"); /* late */
+    by_new(h, 'r', "5", "e");
+    assert_string_equal(taken, "r1 r2 r3 r4 r5 ");
+    crs_handover_fini(h);
+}
+
+static void what_comes_late_by_the_new_one_is_known(void **state)
+{
+    crs_handover *h = begin();
+    crs_handover_begin(h);
+    by_old(h, 'r', "1", "a");
+    by_old(h, 'r', "2", "b");
+    crs_handover_end(h);
+    by_new(h, 'r', "1", "a");
+    by_new(h, 'r', "2", "b");
+    by_new(h, 'r', "3", "c");
+    assert_string_equal(taken, "r1 r2 r3 ");
+    crs_handover_forget(h);
+    by_new(h, 'r', "2", "b");
+    assert_string_equal(taken, "r1 r2 r3 r2 ");
+    crs_handover_fini(h);
+}
+
+static void those_without_an_answer_are_counted(void **state)
+{
+    crs_handover *h = begin();
+    crs_handover_begin(h);
+    by_old(h, 'p', "tick", "");
+    by_old(h, 'p', "tick", "");
+    by_old(h, 'k', "tick", "");
+    by_new(h, 'p', "tick", "");
+    by_new(h, 'p', "tick", "");
+    by_new(h, 'p', "tick", "");
+    by_new(h, 'k', "tick", "");
+    by_new(h, 'b', "tick", "");
+    assert_string_equal(taken, "ptick ptick ktick ");
+    crs_handover_end(h);
+    assert_string_equal(taken, "ptick ptick ktick ptick btick ");
+    crs_handover_fini(h);
+}
+
+static void it_ends_where_there_is_no_room(void **state)
+{
+    enum { LEN = 1 << 20 };
+    char *large = calloc(1, LEN + 1);
+    crs_handover *h = begin();
+    crs_handover_begin(h);
+    by_old(h, 'r', "1", "a");
+    crs_alloc_fail_at(1);
+    by_new(h, 'r', "1", "a");
+    crs_alloc_fail_at(0);
+    assert_false(h->holding);
+    by_new(h, 'r', "2", "b");
+    assert_string_equal(taken, "r1 r2 ");
+    crs_handover_fini(h);
+
+    h = begin();
+    crs_handover_begin(h);
+    crs_alloc_fail_at(1);
+    by_old(h, 'r', "1", "a"); /* cannot be noted: what the new one brings counts from here on */
+    crs_alloc_fail_at(0);
+    assert_false(h->holding);
+    by_old(h, 'r', "2", "b");
+    by_new(h, 'r', "2", "b");
+    assert_string_equal(taken, "r1 r2 ");
+    crs_handover_fini(h);
+
+    h = begin();
+    h->take = count;
+    crs_handover_begin(h);
+    memset(large, 'x', LEN);
+    for (int i = 0; h->holding; i++) { /* 16 MiB */
+        assert_in_range(i, 0, 20);
+        crs_handover_arrives(h, true, 'r', cereus_slice_of(large, LEN), cereus_slice_of(&i, sizeof i));
+    }
+    assert_int_equal(counted, 16);
+    crs_handover_fini(h);
+    free(large);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_one_all_is_taken_at_once),
+        cmocka_unit_test(what_comes_by_both_is_taken_once_and_in_order),
+        cmocka_unit_test(what_comes_late_by_the_new_one_is_known),
+        cmocka_unit_test(those_without_an_answer_are_counted),
+        cmocka_unit_test(it_ends_where_there_is_no_room),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
