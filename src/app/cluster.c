@@ -142,6 +142,13 @@ void crs_app_cluster_fini(cereus_app *app)
     json_decref(app->metadata);
 }
 
+/** What `auto` means: a game that asks for a cluster gets one of this machine, unless the settings say where etcd is. */
+static const char *discovery_of(const cereus_app *app)
+{
+    bool etcd = strcmp(crs_config_source(app->config, CRS_KEY_ETCD_ENDPOINTS), "default") != 0;
+    return !app->clustered ? "none" : etcd ? "etcd" : "local";
+}
+
 cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
 {
     const cereus_config *cfg = app->config;
@@ -149,7 +156,7 @@ cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
     app->core.cluster = NULL;
     app->core.unique = false;
     if (strcmp(discovery, "auto") == 0)
-        discovery = app->clustered ? "local" : "none";
+        discovery = discovery_of(app);
     if (strcmp(discovery, "none") == 0) {
         if (app->core.remotes.service_count)
             crs_log_warn(&app->log, "remotes are registered, but nobody can call them: this server is alone",

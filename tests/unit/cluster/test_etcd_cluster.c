@@ -65,6 +65,20 @@ static cereus_test_app *start_connector(const char *id)
     return t;
 }
 
+static void who_is_told_where_etcd_is_goes_there(void **state)
+{
+    cereus_test_app *named = start_room("room-1"), *t = test_member("connector", "gate-1", true);
+    cereus_error err;
+    assert_int_equal(cereus_app_register(cereus_test_get_app(t), "gate", gate, 1, NULL, &err), CEREUS_OK);
+    cereus_test_set(t, "cereus.cluster.rpc", "local");
+    cereus_test_set(t, "pitaya.cluster.sd.etcd.endpoints", etcd.endpoint);
+    cereus_test_start(t);
+    cereus_test_client *c = cereus_test_connect(t, CEREUS_TEST_TCP);
+    assert_string_equal(cereus_test_call(c, "connector.gate.who", "room-1"), "room eu-1");
+    cereus_test_end(t);
+    cereus_test_end(named);
+}
+
 static void messages_reach_servers_that_etcd_names(void **state)
 {
     cereus_test_app *back = start_room("room-1"), *front = start_connector("gate-1");
@@ -121,6 +135,7 @@ static void a_server_stops_also_when_etcd_is_away(void **state)
 }
 
 TEST_MAIN(cmocka_unit_test_setup_teardown(messages_reach_servers_that_etcd_names, open_world, close_world),
+          cmocka_unit_test_setup_teardown(who_is_told_where_etcd_is_goes_there, open_world, close_world),
           cmocka_unit_test_setup_teardown(messages_go_on_while_etcd_is_away, open_world, close_world),
           cmocka_unit_test_setup_teardown(a_start_without_etcd_fails_with_the_key_to_mend, open_world, close_world),
           cmocka_unit_test_setup_teardown(a_server_stops_also_when_etcd_is_away, open_world, close_world))
