@@ -222,12 +222,12 @@ static void lines_go_to_the_log(void **state)
 
 static unsigned long long ignored_signals(server *s)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        const char *at = strstr(s->lines[i], "SigIgn:\\t");
-        if (at)
-            return strtoull(at + strlen("SigIgn:\\t"), NULL, 16);
-    }
-    return ~0ull;
+    static const char head[] = "SigIgn:\\t";
+    pthread_mutex_lock(&s->mu); /* more may be said yet */
+    size_t i = find_locked(s, head);
+    unsigned long long set = i < s->count ? strtoull(strstr(s->lines[i], head) + strlen(head), NULL, 16) : ~0ull;
+    pthread_mutex_unlock(&s->mu);
+    return set;
 }
 
 static void it_gets_nothing_of_ours(void **state)
