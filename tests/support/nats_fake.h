@@ -46,7 +46,8 @@ static inline void fake_close(fake_nats *f)
 {
     if (f->in)
         fake_cut(f);
-    close(f->listener);
+    if (f->listener >= 0)
+        close(f->listener);
 }
 
 static inline void fake_line(fake_nats *f, char line[1000])
