@@ -9,7 +9,8 @@
 #include "nats_raw.h"
 
 typedef struct fake_nats {
-    int listener;
+    int listener; /* -1: none */
+    uint16_t port;
     char url[40];
     FILE *in, *out;
     struct {
@@ -22,15 +23,34 @@ typedef struct fake_nats {
     atomic_bool done;
 } fake_nats;
 
-static inline void fake_open(fake_nats *f)
+/** Nobody else can connect until fake_listen(). */
+static inline void fake_deafen(fake_nats *f)
 {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (f->listener >= 0)
+        close(f->listener);
+    f->listener = -1;
+}
+
+/** On the port that it had before, if any. */
+static inline void fake_listen(fake_nats *f)
+{
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htons(f->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof in;
-    *f = (fake_nats){.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    int on = 1;
+    f->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(f->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     assert_int_equal(bind(f->listener, (struct sockaddr *)&in, sizeof in), 0);
     assert_int_equal(listen(f->listener, 10), 0);
     assert_int_equal(getsockname(f->listener, (struct sockaddr *)&in, &len), 0);
-    snprintf(f->url, sizeof f->url, "nats://127.0.0.1:%u", ntohs(in.sin_port));
+    f->port = ntohs(in.sin_port);
+}
+
+static inline void fake_open(fake_nats *f)
+{
+    *f = (fake_nats){.port = test_nats_port()};
+    fake_listen(f);
+    snprintf(f->url, sizeof f->url, "nats://127.0.0.1:%u", f->port);
 }
 
 /** The connection is lost. */
@@ -46,8 +66,7 @@ static inline void fake_close(fake_nats *f)
 {
     if (f->in)
         fake_cut(f);
-    if (f->listener >= 0)
-        close(f->listener);
+    fake_deafen(f);
 }
 
 static inline void fake_line(fake_nats *f, char line[1000])
@@ -116,6 +135,16 @@ static inline void fake_echo(fake_nats *f, const raw_message *m)
 static inline void fake_refuse(fake_nats *f, const char *inbox)
 {
     fprintf(f->out, "HMSG %s %u 16 16\r\nNATS/1.0 503\r\n\r\n\r\n", inbox, fake_sid(f, inbox));
+    fflush(f->out);
+}
+
+/** Say that it will stop. */
+static inline void fake_say_lame(fake_nats *f)
+{
+    fake_deafen(f);
+    fputs("INFO {\"server_id\":\"FAKE\",\"version\":\"2.9.0\",\"proto\":1,\"headers\":true,\"max_payload\":1048576,"
+          "\"ldm\":true}\r\n",
+          f->out);
     fflush(f->out);
 }
 

@@ -70,6 +70,7 @@ typedef struct nats_link {
     size_t way_count;
     uint64_t moved_at; /* calls sent until then went by `old` */
     crs_timer moving;
+    bool lame; /* the server of `now` will stop */
     bool hears_by_both;
     bool sending; /* what we have sent by `old` has not all arrived at NATS */
     crs_handover handover;
@@ -626,20 +627,28 @@ static way *retire(way *w)
     return NULL;
 }
 
+/** Without memory the server is left when it closes. */
+static void look_for_next(nats_link *l)
+{
+    if (!(l->next = make_way(l)))
+        return;
+    l->next->nats = crs_nats_begin(l->now->nats, &l->opt);
+    if (l->next->nats)
+        open_channels(l->next);
+    else
+        l->next = free_way(l->next);
+}
+
 /** Look for another server while this one is there. */
 static void on_lame(void *user)
 {
     way *w = user;
     nats_link *l = w->l;
-    if (w != l->now || l->next || l->old)
-        return; /* it is left when it closes */
-    if (!(l->next = make_way(l)))
+    if (w != l->now)
         return;
-    l->next->nats = crs_nats_begin(w->nats, &l->opt);
-    if (l->next->nats)
-        open_channels(l->next);
-    else
-        l->next = free_way(l->next);
+    l->lame = true;
+    if (!l->next && !l->old) /* else when the last move is over */
+        look_for_next(l);
 }
 
 /** Is a call out that went by the old connection? */
@@ -723,11 +732,14 @@ static void on_moving(crs_timer *timer)
 {
     nats_link *l = CRS_CONTAINER(timer, nats_link, moving);
     uint64_t now_ms = l->base.loop->now_ms;
-    bool enough = l->hold_until_ms && now_ms >= l->hold_until_ms;
+    bool enough = !l->down && l->hold_until_ms && now_ms >= l->hold_until_ms;
     if (l->hears_by_both && (enough || !l->handover.holding))
         hear_not_by_old(l);
-    if (l->old && !l->hears_by_both && !l->sending && !old_has_calls(l))
+    if (l->old && !l->hears_by_both && !l->sending && !old_has_calls(l)) {
         l->old = retire(l->old);
+        if (l->lame)
+            look_for_next(l);
+    }
     bool forgets = !l->hears_by_both && now_ms >= l->forget_at_ms;
     if (forgets)
         crs_handover_forget(&l->handover);
@@ -748,6 +760,7 @@ static void move(nats_link *l)
     l->old = l->now;
     l->now = l->next;
     l->next = NULL;
+    l->lame = false;
     l->moved_at = l->sent;
     l->hold_until_ms = 0;
     l->hears_by_both = true;
@@ -790,6 +803,7 @@ static void on_state(void *user, bool up)
         end_asking(l); /* no echo comes now */
         return;
     }
+    l->lame = false;
     l->next = retire(l->next); /* it has found one itself */
     ask_whether_we_hear(l);
     if (!l->sending)

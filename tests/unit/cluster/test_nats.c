@@ -683,11 +683,7 @@ static void what_comes_by_a_lame_duck_and_its_successor_is_taken_once(void **sta
         sched_yield();
     fake_nats *duck = atomic_load(&fakes[0].done) ? &fakes[0] : &fakes[1], *other = &fakes[duck == &fakes[0]];
     fake_join(duck);
-    close(duck->listener);
-    duck->listener = -1;
-    fputs("INFO {\"server_id\":\"DUCK\",\"proto\":1,\"headers\":true,\"max_payload\":1048576,\"ldm\":true}\r\n",
-          duck->out);
-    fflush(duck->out);
+    fake_say_lame(duck);
     fake_join(other); /* it is connected there, too */
     fake_next(duck, &sent);
     fake_next(other, &hears);
@@ -712,7 +708,20 @@ static void what_comes_by_a_lame_duck_and_its_successor_is_taken_once(void **sta
         unsubs += strncmp(line, "UNSUB ", 6) == 0;
     assert_true(unsubs >= 2);
     assert_int_equal(atomic_load(&finished), 5);
+    fake_cut(duck);
+
+    fake_listen(duck); /* a new one in its place, which is gone back to */
+    fake_begin(duck, fake_echo_first);
+    fake_say_lame(other);
+    fake_join(duck);
+    fake_next(duck, &hears);
+    fake_next(other, &sent);
+    fake_echo(other, &sent);
+    fake_echo(duck, &hears);
+    ask_by(duck, "6", "answer.6");
+    expect_answer(duck, "answer.6", "6");
     fake_cut(other);
+    fake_cut(duck);
     await_counter(back, "nats_disconnects", 1);
     cereus_test_end(back);
     fake_close(duck);
