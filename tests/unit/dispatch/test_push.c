@@ -290,6 +290,7 @@ static void sessions_end_once_whatever_happens_at_once(void **state)
         }
         game_await_sessions(g, 0);
         uint64_t opened = cereus_app_counter(g->app, "sessions_opened");
+        game_await_counter(g, "sessions_closed", opened); /* counted when the session has been taken off the table */
         assert_int_equal(cereus_app_counter(g->app, "sessions_closed"), opened);
         game_end(g);
         assert_int_equal(atomic_load(&closes), opened);
