@@ -1170,9 +1170,11 @@ void crs_nats_retire(crs_nats *n, void (*on_closed)(void *user), void *user)
 void crs_nats_close(crs_nats *n, uint64_t flush_until_ms, void (*on_closed)(void *user), void *user)
 {
     crs_loop_assert_current(n->loop);
-    n->closing = true;
     n->on_closed = on_closed;
     n->on_closed_user = user;
+    if (n->closing) /* a retired one, which has done it, and whose memory is not free yet */
+        return;
+    n->closing = true;
     crs_loop_timer_stop(n->loop, &n->reopen);
     if (n->opening)
         take_opened(n); /* waits for an attempt to connect, if one is under way */

@@ -786,8 +786,9 @@ static void on_state(void *user, bool up)
 {
     way *w = user;
     nats_link *l = w->l;
-    if (w == l->next) {
-        move(l);
+    if (w == l->next) { /* lost before it was there, it looks for another server itself */
+        if (up)
+            move(l);
         return;
     }
     if (!up)

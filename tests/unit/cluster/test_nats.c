@@ -728,6 +728,47 @@ static void what_comes_by_a_lame_duck_and_its_successor_is_taken_once(void **sta
     fake_close(other);
 }
 
+static void a_successor_that_is_lost_at_once_is_not_gone_to(void **state)
+{
+    static const cereus_method last[] = {CEREUS_RAW_REQUEST("count", count_it)};
+    fake_nats duck, other;
+    raw_message sent, hears;
+    char urls[100];
+    cereus_error err = {0};
+    cereus_test_app *back = member("room", "room-1", false);
+    assert_int_equal(cereus_app_register(cereus_test_get_app(back), "last", last, 1, NULL, &err), CEREUS_OK);
+    fake_open(&duck);
+    fake_open(&other);
+    fake_deafen(&other); /* so it is the duck that it goes to first */
+    snprintf(urls, sizeof urls, "%s,%s", duck.url, other.url);
+    cereus_test_set(back, "cereus.loops", "1");
+    cereus_test_set(back, "pitaya.cluster.rpc.client.nats.connect", urls);
+    fake_begin(&duck, fake_echo_first);
+    cereus_test_start(back);
+    fake_join(&duck);
+    fake_listen(&other);
+    fake_begin(&other, fake_cut_at_first);
+    fake_say_lame(&duck);
+    fake_join(&other);
+    await_counter(back, "nats_disconnects", 1);
+    ask_by(&duck, "1", "answer.1");
+    expect_answer(&duck, "answer.1", "1");
+    fake_begin(&other, fake_echo_first);
+    fake_join(&other);
+    fake_next(&other, &hears);
+    fake_next(&duck, &sent);
+    fake_echo(&duck, &sent);
+    fake_echo(&other, &hears);
+    ask_by(&duck, "2", "answer.2");
+    expect_answer(&other, "answer.2", "2");
+    fake_cut(&duck);
+    fake_cut(&other);
+    await_counter(back, "nats_disconnects", 2);
+    cereus_test_end(back);
+    fake_close(&duck);
+    fake_close(&other);
+}
+
 /** "room MILLISECONDS": what a server of that type answers within that time. */
 static cereus_status ask(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
@@ -964,6 +1005,7 @@ int main(int argc, char **argv)
                                        TEST(nothing_runs_beside_the_last_words_of_a_service),
                                        TEST(an_answer_never_overtakes_a_push_that_waited),
                                        TEST(what_comes_by_a_lame_duck_and_its_successor_is_taken_once),
+                                       TEST(a_successor_that_is_lost_at_once_is_not_gone_to),
                                        TEST(a_late_refusal_is_not_taken_for_another_calls),
                                        TEST(a_question_who_hears_is_no_request),
                                        TEST(a_session_of_a_uid_with_a_nul_is_refused),

@@ -15,6 +15,7 @@ typedef struct world {
     size_t got, echoes;
     char states[10]; /* '-': lost, '+': back */
     bool closed;
+    crs_mail stop;
 } world;
 
 static void on_reply(void *user, uint64_t id, cereus_slice data)
@@ -177,9 +178,30 @@ static void each_loss_is_told_also_before_it_was_back(void **state)
     fake_close(&f);
 }
 
+static void close_at_once(crs_loop *loop, crs_mail *mail)
+{
+    world *w = CRS_CONTAINER(mail, world, stop);
+    crs_nats_close(w->n, 0, on_closed, w);
+}
+
+static void one_that_has_just_retired_may_be_closed(void **state)
+{
+    world w = {.stop.run = close_at_once};
+    cereus_error err = {0};
+    test_real_loop_open(&w.t);
+    if (connect_to(&w, nats.url, 100, &err))
+        fail_msg("%s", err.msg);
+    crs_nats_retire(w.n, on_closed, &w);
+    crs_loop_post_reserved(w.t.loop, &w.stop); /* behind the mail that closes it, before the one that frees it */
+    TEST_UNTIL(&w.t, w.closed);
+    w.n = NULL;
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_that_has_just_retired_may_be_closed),
         cmocka_unit_test(messages_that_busy_subscriptions_drop_are_counted_one_by_one),
         cmocka_unit_test(without_memory_nothing_of_a_connection_stays),
         cmocka_unit_test(each_loss_is_told_also_before_it_was_back),
