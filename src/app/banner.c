@@ -22,7 +22,7 @@ void crs_raise_descriptor_limit(cereus_app *app)
     if (!app->frontend || getrlimit(RLIMIT_NOFILE, &lim) != 0)
         return;
     uint64_t needed = DESCRIPTORS_FEW;
-    bool chosen = strcmp(crs_config_source(app->config, CRS_KEY_SESSIONS_MAX), "default") != 0;
+    bool chosen = crs_config_is_set(app->config, CRS_KEY_SESSIONS_MAX);
     if (chosen) /* the default is a bound, not a plan */
         needed = ((uint64_t)crs_config_int(app->config, CRS_KEY_SESSIONS_MAX) + DESCRIPTORS_PER_LOOP) *
                      CRS_MAX(app->core.loop_count, 1u) +

@@ -145,7 +145,7 @@ void crs_app_cluster_fini(cereus_app *app)
 /** What `auto` means: a game that asks for a cluster gets one of this machine, unless the settings say where etcd is. */
 static const char *discovery_of(const cereus_app *app)
 {
-    bool etcd = strcmp(crs_config_source(app->config, CRS_KEY_ETCD_ENDPOINTS), "default") != 0;
+    bool etcd = crs_config_is_set(app->config, CRS_KEY_ETCD_ENDPOINTS);
     return !app->clustered ? "none" : etcd ? "etcd" : "local";
 }
 

@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "app/app_priv.h"
+#include "base/thread.h"
 
 enum {
     SLICE = 2048,  /* sessions looked at per turn of a loop */
@@ -379,13 +379,9 @@ static void *dump_main(void *arg)
 static void start_thread_locked(cereus_app *app)
 {
     crs_dump *dump = app->dump;
-    sigset_t all, was;
     if (dump->to_join)
         pthread_join(dump->thread, NULL); /* it has said its last word */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &was);
-    dump->to_join = dump->running = pthread_create(&dump->thread, NULL, dump_main, app) == 0;
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    dump->to_join = dump->running = crs_thread_start(&dump->thread, dump_main, app);
 }
 
 void cereus_app_dump(cereus_app *app)

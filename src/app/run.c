@@ -8,10 +8,10 @@
  *        that no mail is under way, and the threads end.
  */
 #include <errno.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "app/app_priv.h"
+#include "base/thread.h"
 #include "transport/tls.h"
 
 enum { OFFLOAD_QUEUE_MAX = 65536 };
@@ -281,18 +281,12 @@ static cereus_status start_threads(cereus_app *app, cereus_error *err)
             app->loops[i].thread_started = true; /* the test's own: see manual.h */
         return CEREUS_OK;
     }
-    sigset_t all, was;
-    sigfillset(&all); /* signals are for the thread that waits for the end */
-    pthread_sigmask(SIG_SETMASK, &all, &was);
-    cereus_status st = CEREUS_OK;
-    for (uint32_t i = 0; !st && i < app->core.loop_count; i++) {
-        if (pthread_create(&app->loops[i].thread, NULL, loop_main, &app->loops[i]) != 0)
-            st = crs_fail(err, CEREUS_E_IO, "cannot start a thread: lower cereus.loops");
-        else
-            app->loops[i].thread_started = true;
+    for (uint32_t i = 0; i < app->core.loop_count; i++) {
+        if (!crs_thread_start(&app->loops[i].thread, loop_main, &app->loops[i]))
+            return crs_fail(err, CEREUS_E_IO, "cannot start a thread: lower cereus.loops");
+        app->loops[i].thread_started = true;
     }
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
-    return st;
+    return CEREUS_OK;
 }
 
 static void stop_loops(cereus_app *app);

@@ -63,6 +63,8 @@ const char *const *crs_config_list(const cereus_config *cfg, crs_config_key key,
 const char *crs_config_text(const cereus_config *cfg, crs_config_key key);
 /** Where the value is from: "default", "game.yaml:3:5", "environment CEREUS_LOOPS", "flag --loops", "code". */
 const char *crs_config_source(const cereus_config *cfg, crs_config_key key);
+/** Has anybody set it? */
+bool crs_config_is_set(const cereus_config *cfg, crs_config_key key);
 
 /** What people should hear about, one sentence each, in the order found: unknown keys, settings without effect. */
 size_t crs_config_warning_count(const cereus_config *cfg);

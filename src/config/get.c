@@ -57,6 +57,11 @@ const char *crs_config_source(const cereus_config *cfg, crs_config_key key)
     return cfg->settings[key]->source;
 }
 
+bool crs_config_is_set(const cereus_config *cfg, crs_config_key key)
+{
+    return strcmp(crs_config_source(cfg, key), "default") != 0;
+}
+
 /* -- reading by name -- */
 
 static const crs_setting *find_setting(const cereus_config *cfg, const char *name)

@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "ext/nats_lib.h"
 #include "ext/relay.h"
 
@@ -691,14 +692,10 @@ static void on_reopen(crs_timer *timer)
         reopen_later(n);
         return;
     }
-    sigset_t all, was;
-    sigfillset(&all);
     pthread_mutex_lock(&n->mu);
     n->closed = false;
     pthread_mutex_unlock(&n->mu);
-    pthread_sigmask(SIG_SETMASK, &all, &was);
-    n->opening = pthread_create(&n->opener, NULL, open_conn, n) == 0;
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    n->opening = crs_thread_start(&n->opener, open_conn, n);
     if (!n->opening)
         reopen_later(n);
 }

@@ -13,12 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 enum {
     HEAD_LEN = 5,              /* RFC 8446 5.1: type, version, length */
@@ -270,16 +270,6 @@ static void free_relay(crs_relay *r)
     crs_free(r);
 }
 
-static bool start_thread(crs_relay *r)
-{
-    sigset_t all, was;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &was);
-    bool started = pthread_create(&r->thread, NULL, run, r) == 0;
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
-    return started;
-}
-
 /** The socket is not made non-blocking: its duplicate would be, too, and that may stay with the caller. */
 static bool open_fds(crs_relay *r, int fd, int *ret_end)
 {
@@ -304,7 +294,7 @@ cereus_status crs_relay_start(int fd, size_t out_max, void (*on_taken)(void *use
     r->out_max = out_max;
     r->on_taken = on_taken;
     r->on_taken_user = user;
-    if (!open_fds(r, fd, &end) || !start_thread(r)) {
+    if (!open_fds(r, fd, &end) || !crs_thread_start(&r->thread, run, r)) {
         if (end >= 0)
             close(end);
         free_relay(r);

@@ -1,8 +1,7 @@
 /* loop/workers.c: one mutex, one condition, a singly linked queue. Threads start when the first job arrives. */
 #include "loop/workers.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "base/thread.h"
 
 struct crs_workers {
     pthread_mutex_t mu;
@@ -103,12 +102,8 @@ crs_workers *crs_workers_free(crs_workers *w)
 
 static void start_thread_locked(crs_workers *w)
 {
-    sigset_t all, was;
-    sigfillset(&all); /* signals are the main thread's business */
-    pthread_sigmask(SIG_SETMASK, &all, &was);
-    if (pthread_create(&w->ids[w->threads], NULL, worker_main, w) == 0)
+    if (crs_thread_start(&w->ids[w->threads], worker_main, w))
         w->threads++;
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
 }
 
 cereus_status crs_workers_submit(crs_workers *w, crs_job *job)

@@ -138,21 +138,26 @@ static inline void fake_refuse(fake_nats *f, const char *inbox)
     fflush(f->out);
 }
 
+static inline void fake_say(fake_nats *f, bool lame)
+{
+    fprintf(f->out,
+            "INFO "
+            "{\"server_id\":\"FAKE\",\"version\":\"2.9.0\",\"proto\":1,\"headers\":true,\"max_payload\":1048576,"
+            "\"ldm\":%s}\r\n",
+            lame ? "true" : "false");
+    fflush(f->out);
+}
+
 /** Say that it will stop. */
 static inline void fake_say_lame(fake_nats *f)
 {
     fake_deafen(f);
-    fputs("INFO {\"server_id\":\"FAKE\",\"version\":\"2.9.0\",\"proto\":1,\"headers\":true,\"max_payload\":1048576,"
-          "\"ldm\":true}\r\n",
-          f->out);
-    fflush(f->out);
+    fake_say(f, true);
 }
 
 /** Take a connection, and answer what the library wants to hear before it is content. */
 static inline void fake_accept(fake_nats *f)
 {
-    static const char info[] = "INFO {\"server_id\":\"FAKE\",\"version\":\"2.9.0\",\"proto\":1,\"headers\":true,"
-                               "\"max_payload\":1048576}\r\n";
     char line[1000];
     int fd = accept(f->listener, NULL, NULL);
     assert_true(fd >= 0);
@@ -160,8 +165,7 @@ static inline void fake_accept(fake_nats *f)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     f->in = fdopen(fd, "r");
     f->out = fdopen(dup(fd), "w");
-    fputs(info, f->out);
-    fflush(f->out);
+    fake_say(f, false);
     do
         fake_line(f, line);
     while (strncmp(line, "PING", 4) != 0);

@@ -160,15 +160,10 @@ static bool user_subject(char *out, const char *type, cereus_slice uid, const ch
 
 /* ---- settings ---- */
 
-static bool is_set(const cereus_config *cfg, crs_config_key key)
-{
-    return strcmp(crs_config_source(cfg, key), "default") != 0;
-}
-
 /** The client's key, or the server's where only that is set: a loop has one connection for both. */
 static crs_config_key either(const cereus_config *cfg, crs_config_key client, crs_config_key server)
 {
-    return is_set(cfg, client) || !is_set(cfg, server) ? client : server;
+    return crs_config_is_set(cfg, client) || !crs_config_is_set(cfg, server) ? client : server;
 }
 
 static uint64_t pick_ms(const cereus_config *cfg, crs_config_key client, crs_config_key server)
@@ -270,7 +265,7 @@ static cereus_status nats_init(crs_rpc *rpc, cereus_error *err)
     if (!at)
         return crs_fail(err, CEREUS_E_NOMEM, "rpc: out of memory");
     CEREUS_TRY(add_urls(r, url_key(cfg), &at, err));
-    if (is_set(cfg, CRS_KEY_NATS_CONNECT) && is_set(cfg, CRS_KEY_NATS_SERVER_CONNECT))
+    if (crs_config_is_set(cfg, CRS_KEY_NATS_CONNECT) && crs_config_is_set(cfg, CRS_KEY_NATS_SERVER_CONNECT))
         CEREUS_TRY(add_urls(r, CRS_KEY_NATS_SERVER_CONNECT, &at, err)); /* two ways into one NATS */
     return find_tls(r, err);
 }

@@ -3,8 +3,6 @@
 #include "nats_fake.h"
 #include "real_loop.h"
 
-#include <dirent.h>
-
 #include "ext/nats.h"
 
 static test_nats nats;
@@ -109,21 +107,10 @@ static void messages_that_busy_subscriptions_drop_are_counted_one_by_one(void **
     world_close(&w);
 }
 
-static size_t open_files(void)
-{
-    size_t count = 0;
-    DIR *fds = opendir("/proc/self/fd");
-    assert_non_null(fds);
-    while (readdir(fds))
-        count++;
-    closedir(fds);
-    return count;
-}
-
 static void without_memory_nothing_of_a_connection_stays(void **state)
 {
     cereus_status st = CEREUS_E_NOMEM;
-    size_t files = open_files();
+    size_t files = test_count_files("/proc/self/fd");
     for (size_t n = 1; st && n < 50; n++) {
         world w = {0};
         cereus_error err = {0};
@@ -133,7 +120,8 @@ static void without_memory_nothing_of_a_connection_stays(void **state)
         crs_alloc_fail_at(0);
         assert_int_equal(err.status, st);
         world_close(&w);
-        assert_int_equal(open_files(), files); /* an open connection would go on calling what is freed */
+        assert_int_equal(test_count_files("/proc/self/fd"),
+                         files); /* an open connection would go on calling what is freed */
     }
     assert_int_equal(st, CEREUS_OK);
 }

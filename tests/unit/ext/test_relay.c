@@ -1,7 +1,6 @@
 /* tests/unit/ext/test_relay.c: a relay between a user and a peer that stalls, does not read, resets or goes. */
 #include "process.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
@@ -20,6 +19,7 @@ typedef struct world {
     crs_relay *relay;
     size_t files;      /* open before */
     atomic_uint taken; /* how often the peer had taken all */
+    uint8_t *bytes;    /* of open_with() */
 } world;
 
 static void on_taken(void *user)
@@ -37,21 +37,10 @@ static void on_taken(void *user)
         }                                                              \
     } while (0)
 
-static size_t count_files(const char *folder)
-{
-    size_t count = 0;
-    DIR *dir = opendir(folder);
-    assert_non_null(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
-}
-
 static void open_pair(world *w)
 {
     int ends[2];
-    *w = (world){.files = count_files("/proc/self/fd")};
+    *w = (world){.files = test_count_files("/proc/self/fd")};
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     w->user = ends[0];
     w->peer = ends[1];
@@ -61,7 +50,7 @@ static void open_tcp(world *w)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof in;
-    *w = (world){.files = count_files("/proc/self/fd")};
+    *w = (world){.files = test_count_files("/proc/self/fd")};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&in, sizeof in), 0);
     assert_int_equal(listen(listener, 1), 0);
@@ -89,7 +78,8 @@ static void world_close(world *w)
     w->relay = crs_relay_end(w->relay);
     close_end(&w->user);
     close_end(&w->peer);
-    assert_int_equal(count_files("/proc/self/fd"), w->files);
+    free(w->bytes);
+    assert_int_equal(test_count_files("/proc/self/fd"), w->files);
 }
 
 /* ---- bytes ---- */
@@ -155,6 +145,14 @@ static uint8_t *make_bytes(size_t len)
     return bytes;
 }
 
+/** A pair with a relay, and bytes to send. */
+static uint8_t *open_with(world *w, size_t len)
+{
+    open_pair(w);
+    start(w, OUT_MAX);
+    return w->bytes = make_bytes(len);
+}
+
 /** Make what is at @p out a record with @p body_len bytes in it. */
 static size_t make_record(uint8_t *out, size_t body_len)
 {
@@ -189,10 +187,8 @@ static size_t fill(world *w, const uint8_t *bytes, size_t len, size_t out_max)
 static void the_user_sees_nothing_of_a_record_before_its_last_byte(void **state)
 {
     static const size_t bodies[] = {0, 1, 15, 16384, BODY_MAX};
-    uint8_t *bytes = make_bytes(RECORD_MAX);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, RECORD_MAX);
     for (size_t i = 0; i < CEREUS_COUNT(bodies); i++) {
         size_t len = make_record(bytes, bodies[i]);
         for (size_t cut = 1; cut<len; cut += len> 100 ? len / 4 : 1) {
@@ -205,15 +201,12 @@ static void the_user_sees_nothing_of_a_record_before_its_last_byte(void **state)
         }
     }
     world_close(&w);
-    free(bytes);
 }
 
 static void of_two_records_and_a_half_the_user_gets_two(void **state)
 {
-    uint8_t *bytes = make_bytes(3 * RECORD_MAX);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, 3 * RECORD_MAX);
     size_t whole = make_record(bytes, 1000);
     whole += make_record(bytes + whole, BODY_MAX);
     size_t len = whole + make_record(bytes + whole, 3000);
@@ -224,15 +217,12 @@ static void of_two_records_and_a_half_the_user_gets_two(void **state)
     write_all(w.peer, bytes + len - 1500, 1500);
     read_all(w.user, bytes + whole, len - whole);
     world_close(&w);
-    free(bytes);
 }
 
 static void what_is_no_record_passes_as_it_is(void **state)
 {
-    uint8_t *bytes = make_bytes(200);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, 200);
     size_t len = make_record(bytes, 20);
     make_record(bytes + len, BODY_MAX + 1);
     write_all(w.peer, bytes, len + 5);
@@ -241,7 +231,6 @@ static void what_is_no_record_passes_as_it_is(void **state)
     write_all(w.peer, bytes, 7); /* not looked at any more */
     read_all(w.user, bytes, 7);
     world_close(&w);
-    free(bytes);
 }
 
 static void the_end_of_the_peer_comes_behind_its_records(void **state)
@@ -270,10 +259,8 @@ static void the_end_of_the_peer_comes_behind_its_records(void **state)
 static void a_peer_that_reads_nothing_does_not_hold_the_user(void **state)
 {
     enum { LEN = 8 * MIB };
-    uint8_t *bytes = make_bytes(LEN);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, LEN);
     write_all(w.user, bytes, LEN);
     UNTIL(crs_relay_waiting(w.relay) > 7 * MIB);
     unsigned taken = atomic_load(&w.taken);
@@ -283,7 +270,6 @@ static void a_peer_that_reads_nothing_does_not_hold_the_user(void **state)
     write_all(w.user, bytes, 1000);
     read_all(w.peer, bytes, 1000);
     world_close(&w);
-    free(bytes);
 }
 
 static void no_more_waits_than_was_agreed(void **state)
@@ -305,24 +291,19 @@ static void no_more_waits_than_was_agreed(void **state)
 
 static void the_end_of_the_user_comes_behind_its_bytes(void **state)
 {
-    uint8_t *bytes = make_bytes(4 * MIB);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, 4 * MIB);
     write_all(w.user, bytes, 4 * MIB);
     close_end(&w.user);
     read_all(w.peer, bytes, 4 * MIB);
     expect_end(w.peer);
     world_close(&w);
-    free(bytes);
 }
 
 static void a_user_that_writes_no_more_still_reads(void **state)
 {
-    uint8_t *bytes = make_bytes(1000);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, 1000);
     write_all(w.user, bytes, 1000);
     shutdown(w.user, SHUT_WR);
     read_all(w.peer, bytes, 1000);
@@ -333,23 +314,19 @@ static void a_user_that_writes_no_more_still_reads(void **state)
     shutdown(w.peer, SHUT_WR);
     expect_end(w.user);
     world_close(&w);
-    free(bytes);
 }
 
 /** Neither would go on if the relay waited for a user that has gone. */
 static void a_peer_that_writes_before_it_reads_gets_the_last_words(void **state)
 {
-    uint8_t *bytes = make_bytes(4 * MIB);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, 4 * MIB);
     write_all(w.user, bytes, 4 * MIB);
     close_end(&w.user);
     write_all(w.peer, bytes, 2 * MIB);
     read_all(w.peer, bytes, 4 * MIB);
     expect_end(w.peer);
     world_close(&w);
-    free(bytes);
 }
 
 /* ---- a connection that breaks ---- */
@@ -410,10 +387,8 @@ static void a_reset_lets_go_a_user_whose_writes_wait(void **state)
 
 static void a_peer_that_takes_nothing_more_ends_both_ways(void **state)
 {
-    uint8_t *bytes = make_bytes(1000);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, 1000);
     size_t len = make_record(bytes, 100);
     shutdown(w.peer, SHUT_RD);
     write_all(w.peer, bytes, len);
@@ -422,16 +397,13 @@ static void a_peer_that_takes_nothing_more_ends_both_ways(void **state)
     expect_end(w.user);
     expect_deaf(&w, bytes, 1000);
     world_close(&w);
-    free(bytes);
 }
 
 /** It has gone, but has sent something before. */
 static void the_last_records_of_a_peer_that_has_gone_arrive(void **state)
 {
-    uint8_t *bytes = make_bytes(2 * MIB);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, 2 * MIB);
     size_t len = make_record(bytes, 1000);
     write_all(w.user, bytes, 2 * MIB); /* it does not read these */
     write_all(w.peer, bytes, len);
@@ -440,14 +412,13 @@ static void the_last_records_of_a_peer_that_has_gone_arrive(void **state)
     expect_end(w.user);
     expect_deaf(&w, bytes, 1000);
     world_close(&w);
-    free(bytes);
 }
 
 /* ---- life ---- */
 
 static void it_ends_at_once_and_leaves_nothing(void **state)
 {
-    size_t threads = count_files("/proc/self/task");
+    size_t threads = test_count_files("/proc/self/task");
     uint8_t *bytes = make_bytes(4 * MIB);
     for (int i = 0; i < 10; i++) {
         world w;
@@ -460,17 +431,15 @@ static void it_ends_at_once_and_leaves_nothing(void **state)
             close_end(&w.peer);
         world_close(&w);
     }
-    UNTIL(count_files("/proc/self/task") == threads); /* one that was joined may still be on its way out */
+    UNTIL(test_count_files("/proc/self/task") == threads); /* one that was joined may still be on its way out */
     assert_null(crs_relay_end(NULL));
     free(bytes);
 }
 
 static void the_user_hears_of_the_end_of_the_relay(void **state)
 {
-    uint8_t *bytes = make_bytes(1000);
     world w;
-    open_pair(&w);
-    start(&w, OUT_MAX);
+    uint8_t *bytes = open_with(&w, 1000);
     assert_int_equal(fcntl(w.user, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     assert_int_equal(fcntl(w.user, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
     w.relay = crs_relay_end(w.relay);
@@ -478,7 +447,6 @@ static void the_user_hears_of_the_end_of_the_relay(void **state)
     expect_end(w.peer);
     assert_int_equal(send(w.user, bytes, 1000, MSG_NOSIGNAL), -1);
     world_close(&w);
-    free(bytes);
 }
 
 static void expect_untouched(world *w, int flags)
@@ -511,7 +479,7 @@ static void without_descriptors_the_socket_is_as_it_was(void **state)
     open_pair(&w);
     int flags = fcntl(w.user, F_GETFL);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
-    size_t files = count_files("/proc/self/fd"), failed = 0;
+    size_t files = test_count_files("/proc/self/fd"), failed = 0;
     for (rlim_t most = 3; st; most++) {
         struct rlimit few = {.rlim_cur = most, .rlim_max = was.rlim_max};
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
@@ -520,7 +488,7 @@ static void without_descriptors_the_socket_is_as_it_was(void **state)
         if (st) {
             assert_int_equal(st, CEREUS_E_IO);
             expect_untouched(&w, flags);
-            assert_int_equal(count_files("/proc/self/fd"), files);
+            assert_int_equal(test_count_files("/proc/self/fd"), files);
             failed++;
         }
     }
