@@ -43,7 +43,7 @@ static bool was_seen(crs_handover *h, unsigned kind, cereus_slice data, cereus_s
     if (count <= 1)
         return crs_strmap_del(&h->seen, key);
     cereus_status st = crs_strmap_put(&h->seen, key, (void *)(count - 1), NULL);
-    CRS_UNUSED(st); /* it replaces, which needs no memory */
+    CRS_UNUSED(st); /* the table may want to grow: where it cannot, one of the same too many is taken for seen */
     return true;
 }
 

@@ -37,6 +37,7 @@ enum {
     MANY_HEAD_MAX = 64,
     MOVING_LOOK_MS = 20,
     HOLD_MS = 250,        /* until all NATS servers know where we are now */
+    SEND_MAX_MS = 2000,   /* that answers wait for what was sent by the old connection */
     FORGET_MS = 2000,     /* until nothing comes twice any more */
     CLOSE_FLUSH_MS = 500, /* for what was published before the end */
 };
@@ -59,6 +60,7 @@ typedef struct way {
     crs_nats *nats;
     crs_nats_channel push, kick;
     crs_list retired; /* on the link's list */
+    bool lame;        /* its server will stop */
 } way;
 
 typedef struct nats_link {
@@ -70,10 +72,10 @@ typedef struct nats_link {
     size_t way_count;
     uint64_t moved_at; /* calls sent until then went by `old` */
     crs_timer moving;
-    bool lame; /* the server of `now` will stop */
     bool hears_by_both;
     bool sending; /* what we have sent by `old` has not all arrived at NATS */
     crs_handover handover;
+    uint64_t send_until_ms;
     uint64_t hold_until_ms; /* 0: NATS has not said yet that messages come by `now` */
     uint64_t forget_at_ms;
     bool serving;
@@ -285,6 +287,11 @@ static void end_sending(nats_link *l);
 
 /* ---- what comes in ---- */
 
+static bool went_by(const nats_link *l, const crs_rpc_call *call, const way *w)
+{
+    return (call->number <= l->moved_at) == (w == l->old);
+}
+
 static const char nobody[] = "nats: no responders available for request";
 
 static void end_asking(nats_link *l)
@@ -328,7 +335,7 @@ static void on_no_responders(void *user)
         return;
     /* a refusal of a call that has ended may still be under way */
     crs_rpc_call *only = l->asked || l->base.given_up != l->given_up ? NULL : only_call(l);
-    if (only) {
+    if (only && went_by(l, only, w)) {
         crs_rpc_fail(only, CEREUS_E_FAILED, nobody);
         return;
     }
@@ -363,7 +370,7 @@ static void on_echo(nats_link *l, uint64_t id)
     target *t = l->asked[id - ECHO_FIRST];
     while (refused && !crs_list_empty(&t->calls)) {
         crs_rpc_call *call = CRS_CONTAINER(t->calls.next, crs_rpc_call, queue);
-        if (call->number > l->asked_at)
+        if (call->number > l->asked_at || !went_by(l, call, l->now)) /* or its answer may come by the old one yet */
             break;
         crs_rpc_fail(call, CEREUS_E_FAILED, nobody);
     }
@@ -380,9 +387,9 @@ static void on_reply(void *user, uint64_t id, cereus_slice data)
     nats_link *l = w->l;
     if (id > PROBE)
         crs_rpc_answered(&l->base, id, data);
-    else if (id == ECHO_SENT)
+    else if (id == ECHO_SENT && w == l->old)
         end_sending(l);
-    else if (id == ECHO_HEARS)
+    else if (id == ECHO_HEARS && w == l->now)
         l->hold_until_ms = l->base.loop->now_ms + HOLD_MS;
     else if (id < ECHO_SENT && w == l->now)
         on_echo(l, id);
@@ -517,8 +524,7 @@ static void fail_unsent(nats_link *l, const way *lost)
         for (crs_list *at = t->calls.next, *next; at != &t->calls; at = next) {
             crs_rpc_call *call = CRS_CONTAINER(at, crs_rpc_call, queue);
             next = at->next;
-            bool by_it = (call->number <= l->moved_at) == (lost == l->old);
-            if (by_it && call->sent_at == now)
+            if (went_by(l, call, lost) && call->sent_at == now)
                 crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, away);
         }
     }
@@ -541,10 +547,10 @@ static cereus_status subscribe(nats_link *l, cereus_error *err)
     return st ? crs_fail(err, st, "nats: %s cannot be subscribed to", subject) : CEREUS_OK;
 }
 
-static void unsubscribe(nats_link *l)
+static void unsubscribe_old(nats_link *l)
 {
-    l->requests = crs_nats_unsubscribe(l->requests);
-    l->binds = crs_nats_unsubscribe(l->binds);
+    l->old_requests = crs_nats_unsubscribe(l->old_requests);
+    l->old_binds = crs_nats_unsubscribe(l->old_binds);
 }
 
 /** Subscribe to what is for @p uid. */
@@ -639,10 +645,8 @@ static void on_lame(void *user)
 {
     way *w = user;
     nats_link *l = w->l;
-    if (w != l->now)
-        return;
-    l->lame = true;
-    if (!l->next && !l->old) /* else when the last move is over */
+    w->lame = true;
+    if (w == l->now && !l->next && !l->old) /* else when the last move is over */
         look_for_next(l);
 }
 
@@ -709,8 +713,7 @@ static void hear_not_by_old(nats_link *l)
     crs_handover_end(&l->handover);
     l->forget_at_ms = l->base.loop->now_ms + FORGET_MS;
     l->hears_by_both = false;
-    l->old_requests = crs_nats_unsubscribe(l->old_requests);
-    l->old_binds = crs_nats_unsubscribe(l->old_binds);
+    unsubscribe_old(l);
     while (crs_strmap_next(&l->watched, &iter, &uid, &value))
         forget_old(value);
 }
@@ -719,7 +722,8 @@ static void look_later(nats_link *l)
 {
     if (crs_loop_timer_start(l->base.loop, &l->moving, MOVING_LOOK_MS) == CEREUS_OK)
         return;
-    hear_not_by_old(l); /* out of memory */
+    end_sending(l); /* out of memory */
+    hear_not_by_old(l);
     l->old = retire(l->old);
 }
 
@@ -730,9 +734,11 @@ static void on_moving(crs_timer *timer)
     bool enough = !l->down && l->hold_until_ms && now_ms >= l->hold_until_ms;
     if (l->hears_by_both && (enough || !l->handover.holding))
         hear_not_by_old(l);
+    if (now_ms >= l->send_until_ms) /* the old one hangs, perhaps */
+        end_sending(l);
     if (l->old && !l->hears_by_both && !l->sending && !old_has_calls(l)) {
         l->old = retire(l->old);
-        if (l->lame)
+        if (l->now->lame)
             look_for_next(l);
     }
     bool forgets = !l->hears_by_both && now_ms >= l->forget_at_ms;
@@ -755,12 +761,12 @@ static void move(nats_link *l)
     l->old = l->now;
     l->now = l->next;
     l->next = NULL;
-    l->lame = false;
     l->moved_at = l->sent;
     l->hold_until_ms = 0;
     l->hears_by_both = true;
     end_asking(l); /* its echoes come by the old one */
     l->sending = !lost && crs_nats_echo(l->old->nats, ECHO_SENT) == CEREUS_OK;
+    l->send_until_ms = l->base.loop->now_ms + SEND_MAX_MS;
     crs_handover_begin(&l->handover);
     hear_by_new(l);
     if (lost)
@@ -797,9 +803,10 @@ static void on_state(void *user, bool up)
     link_is(l, up);
     if (!up) {
         end_asking(l); /* no echo comes now */
+        l->hold_until_ms = 0;
         return;
     }
-    l->lame = false;
+    w->lame = false;
     l->next = retire(l->next); /* it has found one itself */
     ask_whether_we_hear(l);
     if (!l->sending)
@@ -872,9 +879,10 @@ static void nats_close(crs_rpc_link *link)
 {
     nats_link *l = nats_of(link);
     nats_rpc *r = (nats_rpc *)link->rpc;
-    unsubscribe(l);
-    l->old_requests = crs_nats_unsubscribe(l->old_requests);
-    l->old_binds = crs_nats_unsubscribe(l->old_binds);
+    end_sending(l);
+    unsubscribe_old(l);
+    l->requests = crs_nats_unsubscribe(l->requests);
+    l->binds = crs_nats_unsubscribe(l->binds);
     crs_loop_timer_stop(link->loop, &l->moving);
     crs_handover_fini(&l->handover);
     size_t iter = 0;
