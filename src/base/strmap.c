@@ -111,15 +111,17 @@ static cereus_status grow(crs_strmap *m)
 cereus_status crs_strmap_put(crs_strmap *m, cereus_slice key, void *value, void **ret_old)
 {
     CRS_ASSERT(value && key.len <= UINT32_MAX);
-    if ((m->count + 1) * 4 > m->cap * 3)
-        CEREUS_TRY(grow(m));
     uint32_t hash = (uint32_t)crs_hash_bytes(key.data, key.len);
-    size_t i = find(m, key, hash);
-    if (m->slots[i].key) {
+    size_t i = m->cap ? find(m, key, hash) : 0;
+    if (m->cap && m->slots[i].key) {
         if (ret_old)
             *ret_old = m->slots[i].value;
         m->slots[i].value = value;
         return CEREUS_OK;
+    }
+    if ((m->count + 1) * 4 > m->cap * 3) {
+        CEREUS_TRY(grow(m));
+        i = find(m, key, hash);
     }
     char *copy = crs_strndup((const char *)key.data, key.len);
     if (!copy)

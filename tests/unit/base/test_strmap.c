@@ -53,6 +53,21 @@ static void strmap_survives_a_failing_allocation(void **state)
     crs_strmap_fini(&m);
 }
 
+static void strmap_needs_no_memory_for_what_is_there(void **state)
+{
+    crs_strmap m;
+    int value;
+    crs_strmap_init(&m);
+    for (char key = 'a'; key <= 'f'; key++) /* one more, and it grows */
+        assert_int_equal(crs_strmap_put(&m, cereus_slice_of(&key, 1), &value, NULL), CEREUS_OK);
+    crs_alloc_fail_at(1);
+    assert_int_equal(crs_strmap_put(&m, cereus_slice_str("c"), &m, NULL), CEREUS_OK);
+    crs_alloc_fail_at(0);
+    assert_ptr_equal(crs_strmap_get(&m, cereus_slice_str("c")), &m);
+    crs_strmap_fini(&m);
+}
+
 TEST_MAIN(cmocka_unit_test(strmap_finds_what_was_put_through_growth_and_removal),
           cmocka_unit_test(strmap_put_replaces_and_tells_the_old_value),
-          cmocka_unit_test(strmap_survives_a_failing_allocation))
+          cmocka_unit_test(strmap_survives_a_failing_allocation),
+          cmocka_unit_test(strmap_needs_no_memory_for_what_is_there))
