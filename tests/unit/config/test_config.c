@@ -232,6 +232,39 @@ static void config_knows_every_key_of_pitaya(void **state)
     cereus_config_free(cfg);
 }
 
+/** As its example on Kubernetes does, and its demo with metrics of its own. */
+static void what_pitayas_deployments_set_is_taken(void **state)
+{
+    static const char *const env[] = {
+        "PITAYA_CLUSTER_RPC_CLIENT_NATS_CONNECT=nats://nats-1.nats-io.svc.cluster.local:4222",
+        "PITAYA_CLUSTER_RPC_SERVER_NATS_CONNECT=nats://nats-1.nats-io.svc.cluster.local:4222",
+        "PITAYA_CLUSTER_SD_ETCD_ENDPOINTS=etcd-1.etcd.svc.cluster.local:2379",
+        "PITAYA_HEARTBEAT_INTERVAL=10s",
+        "PITAYA_METRICS_PROMETHEUS_PORT=9091",
+    };
+    static const char yaml[] =
+        "pitaya:\n"
+        "  metrics:\n"
+        "    prometheus:\n"
+        "      enabled: true\n"
+        "    custom:\n"
+        "      counters:\n"
+        "      - {subsystem: room, name: played, help: matches, labels: ['map', 'mode']}\n"
+        "      summaries:\n"
+        "      - {subsystem: room, name: length, help: of a match, objectives: {0.7: 0.05, 0.99: 0.001}, labels: []}\n";
+    cereus_config *cfg = cereus_config_new();
+    for (size_t i = 0; i < CEREUS_COUNT(env); i++)
+        assert_int_equal(load_env(cfg, env[i], NULL), CEREUS_OK);
+    assert_int_equal(load_yaml(cfg, yaml, NULL), CEREUS_OK);
+    for (size_t i = 0; i < crs_config_warning_count(cfg); i++)
+        assert_memory_equal(crs_config_warning(cfg, i), "no effect in this version: pitaya.metrics.", 42);
+    assert_int_equal(crs_config_ms(cfg, CRS_KEY_HEARTBEAT_INTERVAL), 10000);
+    assert_string_equal(crs_config_text(cfg, CRS_KEY_ETCD_ENDPOINTS), "etcd-1.etcd.svc.cluster.local:2379");
+    assert_string_equal(crs_config_text(cfg, CRS_KEY_NATS_CONNECT), strchr(env[0], '=') + 1);
+    assert_string_equal(crs_config_text(cfg, CRS_KEY_NATS_SERVER_CONNECT), strchr(env[1], '=') + 1);
+    cereus_config_free(cfg);
+}
+
 static void config_bounds_the_warnings_it_keeps(void **state)
 {
     cereus_config *cfg = cereus_config_new();
@@ -280,5 +313,5 @@ TEST_MAIN(cmocka_unit_test(config_prefers_code_to_flags_to_environment_to_file_t
           cmocka_unit_test(config_write_timeout_of_zero_or_less_is_the_default),
           cmocka_unit_test(config_alias_sets_the_key_but_the_real_name_wins),
           cmocka_unit_test(config_names_in_one_warning_all_that_has_no_effect),
-          cmocka_unit_test(config_knows_every_key_of_pitaya), cmocka_unit_test(config_bounds_the_warnings_it_keeps),
-          cmocka_unit_test(config_survives_a_failing_allocation))
+          cmocka_unit_test(config_knows_every_key_of_pitaya), cmocka_unit_test(what_pitayas_deployments_set_is_taken),
+          cmocka_unit_test(config_bounds_the_warnings_it_keeps), cmocka_unit_test(config_survives_a_failing_allocation))
