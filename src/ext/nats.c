@@ -80,6 +80,7 @@ struct crs_nats {
     uint64_t writes;            /* loop */
     bool was_up;                /* loop: this connection */
     bool lost_told;             /* loop: on_state(false) was the last */
+    bool loss_is_last;          /* loop: what came before it has been handled */
     size_t pollers_open;        /* loop: of those that libuv has not let go */
     crs_timer reopen;           /* loop */
     uint64_t reopen_wait_ms;    /* loop */
@@ -797,6 +798,12 @@ static void on_word(crs_loop *loop, crs_mail *mail)
     apply(n);
     if (n->closing)
         return;
+    if ((flags & FLAG_LOST) && !n->loss_is_last) { /* what came before it may be in mail behind this */
+        n->loss_is_last = true;
+        raise_flag(n, flags);
+        return;
+    }
+    n->loss_is_last = false;
     uint64_t dropped = atomic_exchange(&n->dropped, 0);
     CRS_COUNT_N(&loop->counters, nats_dropped, dropped);
     if ((flags & FLAG_SLOW) && dropped) {
@@ -902,6 +909,21 @@ cereus_status crs_nats_echo(crs_nats *n, uint64_t id)
 {
     char subject[INBOX_CAP + ID_DIGITS + 1];
     return publish(n, address(n, id, subject), NULL, (cereus_slice){0});
+}
+
+/** It comes back behind all else in the library's parser, and, as the messages of all quiet subscriptions, by its one thread. */
+cereus_status crs_nats_drain(crs_nats_channel *channel, crs_nats_sub **ret_sub)
+{
+    static const char last[] = "drained"; /* no ID_DIGITS: the inbox ignores it */
+    crs_nats *n = channel->nats;
+    char subject[INBOX_CAP + sizeof last];
+    memcpy(subject, n->inbox, n->inbox_len);
+    memcpy(subject + n->inbox_len, last, sizeof last);
+    CEREUS_TRY(crs_nats_watch(channel, subject, ret_sub));
+    cereus_status st = crs_nats_publish(n, subject, (cereus_slice){0});
+    if (st)
+        *ret_sub = crs_nats_unsubscribe(*ret_sub);
+    return st;
 }
 
 /* ---- life ---- */

@@ -99,6 +99,9 @@ typedef struct crs_nats_channel {
 
 /** As crs_nats_subscribe(), any number of them. */
 CEREUS_MUST_USE cereus_status crs_nats_watch(crs_nats_channel *channel, const char *subject, crs_nats_sub **ret_sub);
+/** The function of @p channel, which is for this alone, is called when all that NATS had for this connection until now has been
+ * handled, also what came by quiet subscriptions. @return as crs_nats_publish(). Ownership: gives, on CEREUS_OK. Thread: loop. */
+CEREUS_MUST_USE cereus_status crs_nats_drain(crs_nats_channel *channel, crs_nats_sub **ret_sub);
 /** Takes @p sub, which may be NULL. Returns NULL. */
 crs_nats_sub *crs_nats_unsubscribe(crs_nats_sub *sub);
 

@@ -37,9 +37,10 @@ static inline void fake_listen(fake_nats *f)
     struct sockaddr_in in = {
         .sin_family = AF_INET, .sin_port = htons(f->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof in;
-    int on = 1;
+    int on = 1, room = 64 << 10; /* that does not grow by itself */
     f->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(f->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(f->listener, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
     assert_int_equal(bind(f->listener, (struct sockaddr *)&in, sizeof in), 0);
     assert_int_equal(listen(f->listener, 10), 0);
     assert_int_equal(getsockname(f->listener, (struct sockaddr *)&in, &len), 0);
@@ -75,8 +76,8 @@ static inline void fake_line(fake_nats *f, char line[1000])
         fail_msg("the fake NATS server heard nothing");
 }
 
-/** The next message that is published; subscriptions are kept, pings answered. */
-static inline void fake_next(fake_nats *f, raw_message *ret)
+/** The next message that is published, its payload unread; subscriptions are kept, pings answered. */
+static inline void fake_next_head(fake_nats *f, raw_message *ret)
 {
     char line[1000];
     for (;;) {
@@ -96,6 +97,11 @@ static inline void fake_next(fake_nats *f, raw_message *ret)
         ret->reply[0] = '\0';
         assert_int_equal(sscanf(line, "PUB %299s %zu", ret->subject, &ret->len), 2);
     }
+}
+
+static inline void fake_next(fake_nats *f, raw_message *ret)
+{
+    fake_next_head(f, ret);
     assert_true(ret->len + 2 <= sizeof ret->payload);
     assert_int_equal(fread(ret->payload, 1, ret->len + 2, f->in), ret->len + 2);
 }
@@ -105,16 +111,20 @@ static inline bool fake_is_echo(const raw_message *m)
     return strncmp(m->subject, "_INBOX.", 7) == 0;
 }
 
+/** Of the one who has subscribed to @p subject alone, if there is one. */
 static inline unsigned fake_sid(const fake_nats *f, const char *subject)
 {
+    unsigned sid = 0;
     for (size_t i = 0; i < f->sub_count; i++) {
         size_t len = strlen(f->subs[i].subject);
-        bool all = f->subs[i].subject[len - 1] == '*';
-        if (strncmp(f->subs[i].subject, subject, all ? len - 1 : len + 1) == 0)
+        if (strcmp(f->subs[i].subject, subject) == 0)
             return f->subs[i].sid;
+        if (f->subs[i].subject[len - 1] == '*' && strncmp(f->subs[i].subject, subject, len - 1) == 0)
+            sid = f->subs[i].sid;
     }
-    fail_msg("nobody has subscribed to %s", subject);
-    return 0;
+    if (!sid)
+        fail_msg("nobody has subscribed to %s", subject);
+    return sid;
 }
 
 static inline void fake_deliver(fake_nats *f, const char *subject, const char *reply, const void *data, size_t len)
@@ -129,6 +139,18 @@ static inline void fake_echo(fake_nats *f, const raw_message *m)
 {
     assert_true(fake_is_echo(m));
     fake_deliver(f, m->subject, "", m->payload, m->len);
+}
+
+/** Skip what comes until the next echo. How many messages that was. */
+static inline size_t fake_next_echo(fake_nats *f, raw_message *ret)
+{
+    for (size_t skipped = 0;; skipped++) {
+        fake_next_head(f, ret);
+        for (size_t i = 0; i < ret->len + 2; i++)
+            assert_int_not_equal(getc_unlocked(f->in), EOF);
+        if (fake_is_echo(ret) && ret->len == 0)
+            return skipped;
+    }
 }
 
 /** Say that nobody hears the request with this address for its answer. */

@@ -4,6 +4,8 @@
 
 #include "nats.h"
 
+#include "cluster/protocol.h"
+
 enum { PAYLOAD_MAX = 20000 };
 
 typedef struct raw_message {
@@ -93,6 +95,25 @@ static inline void raw_find(raw_client *r, const char *prefix, raw_message *ret)
     do
         raw_next(r, ret);
     while (strncmp(ret->subject, prefix, strlen(prefix)) != 0);
+}
+
+/** A message of some session that a frontend of ours forwards. */
+static inline crs_bytes raw_request_of(const char *route, const char *body)
+{
+    crs_bytes bytes;
+    crs_bytes_init(&bytes, 10000);
+    crs_request req = {.has_session = true,
+                       .has_msg = true,
+                       .session_id = 1,
+                       .uid = cereus_slice_str("alice"),
+                       .msg_id = 1,
+                       .route = cereus_slice_str(route),
+                       .body = cereus_slice_str(body),
+                       .frontend_id = cereus_slice_str("gate-1"),
+                       .metadata = cereus_slice_str("{}"),
+                       .extension = CRS_PEER_IS_CEREUS | CRS_PEER_HEARS};
+    assert_int_equal(crs_request_encode(&req, &bytes), CEREUS_OK);
+    return bytes;
 }
 
 #endif

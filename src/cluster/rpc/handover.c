@@ -15,36 +15,67 @@ typedef struct held_message {
     uint8_t bytes[]; /* the reply, a NUL, the data */
 } held_message;
 
-/** What tells a message from others: where its answer goes, or its kind and a hash of it. */
-static cereus_slice key_of(unsigned kind, cereus_slice data, cereus_slice reply, uint8_t out[1 + CRS_SHA1_LEN])
+static void forget(crs_strmap *m)
 {
+    crs_strmap_fini(m);
+    crs_strmap_init(m);
+}
+
+static void forget_seen(crs_handover_seen *s)
+{
+    forget(&s->young);
+    forget(&s->old);
+}
+
+static void grow_old(crs_handover_seen *s)
+{
+    crs_strmap_fini(&s->old);
+    s->old = s->young;
+    crs_strmap_init(&s->young);
+}
+
+/** Where to note a message, and what tells it from others: where its answer goes, or its kind and a hash of it. */
+static crs_handover_seen *key_of(crs_handover *h, unsigned kind, cereus_slice data, cereus_slice reply,
+                                 uint8_t hash[1 + CRS_SHA1_LEN], cereus_slice *ret_key)
+{
+    *ret_key = reply;
     if (reply.len)
-        return reply;
-    out[0] = (uint8_t)kind;
-    crs_sha1(data, out + 1);
-    return cereus_slice_of(out, 1 + CRS_SHA1_LEN);
+        return &h->asked;
+    hash[0] = (uint8_t)kind;
+    crs_sha1(data, hash + 1);
+    *ret_key = cereus_slice_of(hash, 1 + CRS_SHA1_LEN);
+    return &h->said;
 }
 
 static bool note(crs_handover *h, unsigned kind, cereus_slice data, cereus_slice reply)
 {
     uint8_t hash[1 + CRS_SHA1_LEN];
-    cereus_slice key = key_of(kind, data, reply, hash);
-    uintptr_t count = (uintptr_t)crs_strmap_get(&h->seen, key) + 1;
-    return h->seen.count < SEEN_MAX && crs_strmap_put(&h->seen, key, (void *)count, NULL) == CEREUS_OK;
+    cereus_slice key;
+    crs_handover_seen *s = key_of(h, kind, data, reply, hash, &key);
+    if (s->young.count >= SEEN_MAX / 2)
+        grow_old(s);
+    uintptr_t count = (uintptr_t)crs_strmap_get(&s->young, key) + 1;
+    return crs_strmap_put(&s->young, key, (void *)count, NULL) == CEREUS_OK;
+}
+
+static bool uncount(crs_strmap *m, cereus_slice key)
+{
+    uintptr_t count = (uintptr_t)crs_strmap_get(m, key);
+    if (count <= 1)
+        return crs_strmap_del(m, key);
+    cereus_status st = crs_strmap_put(m, key, (void *)(count - 1), NULL);
+    CRS_UNUSED(st); /* it is there, so no memory is needed */
+    return true;
 }
 
 static bool was_seen(crs_handover *h, unsigned kind, cereus_slice data, cereus_slice reply)
 {
     uint8_t hash[1 + CRS_SHA1_LEN];
-    if (h->seen.count == 0)
+    cereus_slice key;
+    if (h->asked.young.count + h->asked.old.count + h->said.young.count + h->said.old.count == 0)
         return false;
-    cereus_slice key = key_of(kind, data, reply, hash);
-    uintptr_t count = (uintptr_t)crs_strmap_get(&h->seen, key);
-    if (count <= 1)
-        return crs_strmap_del(&h->seen, key);
-    cereus_status st = crs_strmap_put(&h->seen, key, (void *)(count - 1), NULL);
-    CRS_UNUSED(st); /* the table may want to grow: where it cannot, one of the same too many is taken for seen */
-    return true;
+    crs_handover_seen *s = key_of(h, kind, data, reply, hash, &key);
+    return uncount(&s->young, key) || uncount(&s->old, key);
 }
 
 static void take_unseen(crs_handover *h, unsigned kind, cereus_slice data, cereus_slice reply)
@@ -77,7 +108,6 @@ void crs_handover_init(crs_handover *h, void (*take)(void *user, unsigned kind, 
                        void *user)
 {
     *h = (crs_handover){.take = take, .user = user};
-    crs_strmap_init(&h->seen);
     crs_list_init(&h->held);
 }
 
@@ -85,33 +115,40 @@ void crs_handover_fini(crs_handover *h)
 {
     for (crs_list *at; (at = crs_list_pop(&h->held));)
         crs_free(CRS_CONTAINER(at, held_message, link));
-    crs_strmap_fini(&h->seen);
+    crs_handover_forget(h);
 }
 
 void crs_handover_begin(crs_handover *h)
 {
+    crs_handover_forget(h); /* what was the new one then is the old one now */
     h->holding = true;
 }
 
-void crs_handover_arrives(crs_handover *h, bool by_new, unsigned kind, cereus_slice data, cereus_slice reply)
+void crs_handover_hears(crs_handover *h)
 {
+    grow_old(&h->said);
+}
+
+bool crs_handover_arrives(crs_handover *h, bool by_new, unsigned kind, cereus_slice data, cereus_slice reply)
+{
+    if (by_new && h->holding && hold(h, kind, data, reply))
+        return true;
     if (by_new) {
-        if (h->holding && hold(h, kind, data, reply))
-            return;
         crs_handover_end(h);
         take_unseen(h, kind, data, reply);
-        return;
+        return true;
     }
-    if (!h->holding)
-        return; /* it has come by the new one */
-    bool noted = note(h, kind, data, reply);
+    if (!h->holding) /* it has come by the new one */
+        return true;
+    if (!note(h, kind, data, reply)) /* it could be taken twice: it may come by the new one yet */
+        return false;
     h->take(h->user, kind, data, reply);
-    if (!noted)
-        crs_handover_end(h);
+    return true;
 }
 
 void crs_handover_end(crs_handover *h)
 {
+    bool ends = h->holding;
     h->holding = false;
     for (crs_list *at; (at = crs_list_pop(&h->held));) {
         held_message *m = CRS_CONTAINER(at, held_message, link);
@@ -120,10 +157,12 @@ void crs_handover_end(crs_handover *h)
         crs_free(m);
     }
     h->held_len = 0;
+    if (ends)
+        forget(&h->said.old);
 }
 
 void crs_handover_forget(crs_handover *h)
 {
-    crs_strmap_fini(&h->seen);
-    crs_strmap_init(&h->seen);
+    forget_seen(&h->asked);
+    forget_seen(&h->said);
 }

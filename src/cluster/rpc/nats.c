@@ -10,9 +10,11 @@
  * servers ignore and an echo behind each: a refusal just before an echo is of that server, and ends the calls to it
  * that had been sent before the question: what was sent later is refused by itself, and may have found it.
  *
- * A NATS server that will stop (lame duck) is left in order: another connection is made, and all is sent by that. Messages come by
- * both for a while, and are taken once and in order (handover.h). Answers to what was asked by the old connection are waited
- * for there; until then no message of a session follows one that is out.
+ * A NATS server that will stop (lame duck) is left in order: another connection is made, and all is sent by that: answers and pushes
+ * when what was sent by the old one has arrived at NATS, an echo tells. Messages come by both for a while, and are taken
+ * once and in order (handover.h), until all NATS servers know of the new one, and the old one has been drained, which
+ * another echo tells. Answers to what was asked by the old one are waited for there; until then no message of a session follows
+ * one that is out.
  *
  * While NATS is away calls and pushes fail at once, answers wait, and binds hold: what they subscribe to follows. Calls that are
  * out when it goes fail, too, if they are known not to have left: others may have been handled, and be answered yet.
@@ -28,7 +30,7 @@
 #include "ext/nats.h"
 
 enum {
-    REPLIES_WAITING_MAX = 8 << 20, /* bytes of answers that wait for NATS, as nats.go's buffer */
+    OUTBOX_MAX = 8 << 20, /* bytes of answers that wait for NATS, as nats.go's buffer, and of what follows them */
     SUBJECT_MAX = 4096,
     PENDING_MIN = 1024, /* more than one read brings */
     URLS_MAX = 32,
@@ -37,7 +39,8 @@ enum {
     MANY_HEAD_MAX = 64,
     MOVING_LOOK_MS = 20,
     HOLD_MS = 250,        /* until all NATS servers know where we are now */
-    SEND_MAX_MS = 2000,   /* that answers wait for what was sent by the old connection */
+    ECHO_MAX_MS = 2000,   /* that an echo by the old connection is waited for */
+    LEAVE_MAX_MS = 10000, /* that the old one is kept for what it has not taken yet */
     FORGET_MS = 2000,     /* until nothing comes twice any more */
     CLOSE_FLUSH_MS = 500, /* for what was published before the end */
 };
@@ -58,7 +61,7 @@ typedef struct nats_rpc {
 typedef struct way {
     struct nats_link *l;
     crs_nats *nats;
-    crs_nats_channel push, kick;
+    crs_nats_channel push, kick, drain;
     crs_list retired; /* on the link's list */
     bool lame;        /* its server will stop */
 } way;
@@ -72,18 +75,21 @@ typedef struct nats_link {
     size_t way_count;
     uint64_t moved_at; /* calls sent until then went by `old` */
     crs_timer moving;
+    bool arriving; /* what we have sent by `old` is not known to be at NATS */
+    bool arriving_asked;
+    bool waits; /* so what we send waits */
+    uint64_t wait_until_ms, leave_at_ms;
     bool hears_by_both;
-    bool sending; /* what we have sent by `old` has not all arrived at NATS */
     crs_handover handover;
-    uint64_t send_until_ms;
     uint64_t hold_until_ms; /* 0: NATS has not said yet that messages come by `now` */
+    crs_nats_sub *drain;    /* of `old`; NULL: not asked yet whether it is drained */
     uint64_t forget_at_ms;
     bool serving;
     crs_nats_sub *requests, *binds; /* of the first loop's */
     crs_nats_sub *old_requests, *old_binds;
     crs_strmap watched; /* uid -> watched_user */
-    crs_list replies;   /* that wait for NATS */
-    size_t replies_len;
+    crs_list outbox;    /* what waits for NATS */
+    size_t outbox_len;
     crs_strmap targets;    /* subject -> target */
     struct target **asked; /* in the order asked; NULL: nobody is */
     size_t asked_count;
@@ -107,7 +113,7 @@ typedef struct target {
 static const char away[] = "NATS is away, and with it the way to other servers";
 
 /* ids that no call has: those have more than 32 bits */
-enum { ECHO_BEGIN = 1, ECHO_FIRST = 2, ECHO_SENT = UINT32_MAX - 2, ECHO_HEARS = UINT32_MAX - 1, PROBE = UINT32_MAX };
+enum { ECHO_BEGIN = 1, ECHO_FIRST = 2, ECHO_ARRIVED = UINT32_MAX - 2, ECHO_HEARS = UINT32_MAX - 1, PROBE = UINT32_MAX };
 
 typedef struct watched_user {
     unsigned refs;
@@ -115,15 +121,15 @@ typedef struct watched_user {
     crs_nats_sub *old_push, *old_kick; /* while we move */
 } watched_user;
 
-typedef struct waiting_reply {
+typedef struct waiting_message {
     crs_list link;
     size_t subject_len, len; /* NUL behind the subject */
     char bytes[];
-} waiting_reply;
+} waiting_message;
 
-static size_t size_of_reply(size_t subject_len, size_t len)
+static size_t size_of_waiting(size_t subject_len, size_t len)
 {
-    return sizeof(waiting_reply) + subject_len + 1 + len;
+    return sizeof(waiting_message) + subject_len + 1 + len;
 }
 
 static nats_link *nats_of(crs_rpc_link *link)
@@ -283,7 +289,8 @@ static bool nats_connected(const crs_rpc *rpc)
     return atomic_load(&r->up) == atomic_load(&r->links);
 }
 
-static void end_sending(nats_link *l);
+static void has_arrived(nats_link *l);
+static void hears(nats_link *l);
 
 /* ---- what comes in ---- */
 
@@ -387,11 +394,11 @@ static void on_reply(void *user, uint64_t id, cereus_slice data)
     nats_link *l = w->l;
     if (id > PROBE)
         crs_rpc_answered(&l->base, id, data);
-    else if (id == ECHO_SENT && w == l->old)
-        end_sending(l);
+    else if (id == ECHO_ARRIVED && w == l->old)
+        has_arrived(l);
     else if (id == ECHO_HEARS && w == l->now)
-        l->hold_until_ms = l->base.loop->now_ms + HOLD_MS;
-    else if (id < ECHO_SENT && w == l->now)
+        hears(l);
+    else if (id < ECHO_ARRIVED && w == l->now)
         on_echo(l, id);
     /* else it hears, or it was asked by a connection that we have left */
 }
@@ -461,7 +468,8 @@ static void take(void *user, unsigned kind, cereus_slice data, cereus_slice repl
 
 static void arrives(way *w, crs_peer_kind kind, const crs_nats_message *m)
 {
-    crs_handover_arrives(&w->l->handover, w == w->l->now, kind, m->data, m->reply);
+    if (!crs_handover_arrives(&w->l->handover, w == w->l->now, kind, m->data, m->reply))
+        CRS_COUNT(&w->l->base.loop->counters, nats_dropped);
 }
 
 static void on_request(void *user, const crs_nats_message *m)
@@ -485,30 +493,46 @@ static void on_kick(void *user, const crs_nats_message *m)
     arrives(user, CRS_PEER_KICK, m);
 }
 
-static void send_waiting_replies(nats_link *l)
+static void send_waiting(nats_link *l)
 {
-    while (!crs_list_empty(&l->replies)) {
-        waiting_reply *w = CRS_CONTAINER(l->replies.next, waiting_reply, link);
+    while (!crs_list_empty(&l->outbox)) {
+        waiting_message *w = CRS_CONTAINER(l->outbox.next, waiting_message, link);
         cereus_slice data = cereus_slice_of(w->bytes + w->subject_len + 1, w->len);
         cereus_status st = crs_nats_publish(l->now->nats, w->bytes, data);
         if (st == CEREUS_E_UNAVAILABLE) /* lost again: when it is back */
             return;
         if (st)
             CRS_COUNT(&l->base.loop->counters, rpc_replies_lost);
-        l->replies_len -= size_of_reply(w->subject_len, w->len);
+        l->outbox_len -= size_of_waiting(w->subject_len, w->len);
         crs_list_remove(&w->link);
         crs_free(w);
     }
 }
 
-/** What we have sent by the old connection has arrived: answers may go by the new one. */
-static void end_sending(nats_link *l)
+static void end_waiting(nats_link *l)
 {
-    if (!l->sending)
+    if (!l->waits)
         return;
-    l->sending = false;
+    l->waits = false;
     if (!l->down)
-        send_waiting_replies(l);
+        send_waiting(l);
+}
+
+/** What we have sent by the old connection is at NATS, or never will be. */
+static void has_arrived(nats_link *l)
+{
+    l->arriving = false;
+    end_waiting(l);
+}
+
+static void fail_settling(nats_link *l, const way *lost)
+{
+    for (crs_list *at = l->settling.next, *next; at != &l->settling; at = next) {
+        crs_rpc_call *call = CRS_CONTAINER(at, crs_rpc_call, queue);
+        next = at->next;
+        if (went_by(l, call, lost))
+            crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, away);
+    }
 }
 
 /** NATS is lost: calls that have not left yet can be made again. Those that have may be handled, and are answered when it is
@@ -528,8 +552,7 @@ static void fail_unsent(nats_link *l, const way *lost)
                 crs_rpc_fail(call, CEREUS_E_UNAVAILABLE, away);
         }
     }
-    while (!crs_list_empty(&l->settling)) /* no echo comes any more */
-        crs_rpc_fail(CRS_CONTAINER(l->settling.next, crs_rpc_call, queue), CEREUS_E_UNAVAILABLE, away);
+    fail_settling(l, lost); /* no echo comes any more */
 }
 
 /* ---- what we hear ---- */
@@ -551,6 +574,7 @@ static void unsubscribe_old(nats_link *l)
 {
     l->old_requests = crs_nats_unsubscribe(l->old_requests);
     l->old_binds = crs_nats_unsubscribe(l->old_binds);
+    l->drain = crs_nats_unsubscribe(l->drain);
 }
 
 /** Subscribe to what is for @p uid. */
@@ -598,6 +622,18 @@ static void on_way_closed(void *user)
         crs_rpc_link_closed(&l->base);
 }
 
+static void hear_not_by_old(nats_link *l);
+
+/** All that NATS had for the old connection has come. */
+static void on_drained(void *user, const crs_nats_message *m)
+{
+    CRS_UNUSED(m);
+    way *w = user;
+    nats_link *l = w->l;
+    if (w == l->old && l->drain && l->hears_by_both)
+        hear_not_by_old(l);
+}
+
 /** The way that is made next by l->opt. */
 static way *make_way(nats_link *l)
 {
@@ -616,6 +652,7 @@ static void open_channels(way *w)
     size_t waiting_max = (size_t)crs_config_int(w->l->base.rpc->opt.config, CRS_KEY_NATS_BUFFER_PUSH);
     w->push = (crs_nats_channel){.nats = w->nats, .fn = on_push, .user = w, .waiting_max = waiting_max};
     w->kick = (crs_nats_channel){.nats = w->nats, .fn = on_kick, .user = w, .waiting_max = waiting_max};
+    w->drain = (crs_nats_channel){.nats = w->nats, .fn = on_drained, .user = w, .waiting_max = 1};
 }
 
 /** NULL is fine. Returns NULL. */
@@ -718,26 +755,51 @@ static void hear_not_by_old(nats_link *l)
         forget_old(value);
 }
 
+static void leave_old(nats_link *l)
+{
+    fail_settling(l, l->old);
+    l->old = retire(l->old);
+}
+
 static void look_later(nats_link *l)
 {
     if (crs_loop_timer_start(l->base.loop, &l->moving, MOVING_LOOK_MS) == CEREUS_OK)
         return;
-    end_sending(l); /* out of memory */
+    has_arrived(l); /* out of memory */
     hear_not_by_old(l);
-    l->old = retire(l->old);
+    leave_old(l);
+}
+
+/** Whether it is drained is asked when all NATS servers know of the new one, and not waited for for ever. */
+static bool heard_enough(nats_link *l)
+{
+    uint64_t now_ms = l->base.loop->now_ms;
+    if (!l->handover.holding)
+        return true;
+    if (l->down || !l->hold_until_ms || now_ms < l->hold_until_ms)
+        return false;
+    return (!l->drain && crs_nats_drain(&l->old->drain, &l->drain) == CEREUS_E_NOMEM) ||
+           now_ms >= l->hold_until_ms + ECHO_MAX_MS;
+}
+
+static void ask_whether_arrived(nats_link *l)
+{
+    if (l->arriving && !l->arriving_asked) /* it may be full: later again */
+        l->arriving_asked = crs_nats_echo(l->old->nats, ECHO_ARRIVED) == CEREUS_OK;
 }
 
 static void on_moving(crs_timer *timer)
 {
     nats_link *l = CRS_CONTAINER(timer, nats_link, moving);
     uint64_t now_ms = l->base.loop->now_ms;
-    bool enough = !l->down && l->hold_until_ms && now_ms >= l->hold_until_ms;
-    if (l->hears_by_both && (enough || !l->handover.holding))
+    if (l->hears_by_both && heard_enough(l))
         hear_not_by_old(l);
-    if (now_ms >= l->send_until_ms) /* the old one hangs, perhaps */
-        end_sending(l);
-    if (l->old && !l->hears_by_both && !l->sending && !old_has_calls(l)) {
-        l->old = retire(l->old);
+    ask_whether_arrived(l);
+    if (now_ms >= l->wait_until_ms) /* the old one hangs, perhaps */
+        end_waiting(l);
+    bool sent = !l->arriving || now_ms >= l->leave_at_ms;
+    if (l->old && !l->hears_by_both && sent && !old_has_calls(l)) {
+        leave_old(l);
         if (l->now->lame)
             look_for_next(l);
     }
@@ -754,10 +816,19 @@ static void ask_whether_we_hear(nats_link *l)
         l->hold_until_ms = l->base.loop->now_ms + HOLD_MS; /* no memory to ask */
 }
 
+static void hears(nats_link *l)
+{
+    if (!l->hears_by_both)
+        return;
+    l->hold_until_ms = l->base.loop->now_ms + HOLD_MS;
+    crs_handover_hears(&l->handover);
+}
+
 /** The next connection is there. */
 static void move(nats_link *l)
 {
     bool lost = l->down;
+    uint64_t now_ms = l->base.loop->now_ms;
     l->old = l->now;
     l->now = l->next;
     l->next = NULL;
@@ -765,16 +836,19 @@ static void move(nats_link *l)
     l->hold_until_ms = 0;
     l->hears_by_both = true;
     end_asking(l); /* its echoes come by the old one */
-    l->sending = !lost && crs_nats_echo(l->old->nats, ECHO_SENT) == CEREUS_OK;
-    l->send_until_ms = l->base.loop->now_ms + SEND_MAX_MS;
+    l->arriving = l->waits = !lost;
+    l->arriving_asked = false;
+    l->wait_until_ms = now_ms + ECHO_MAX_MS;
+    l->leave_at_ms = now_ms + LEAVE_MAX_MS;
+    ask_whether_arrived(l);
     crs_handover_begin(&l->handover);
     hear_by_new(l);
     if (lost)
         hear_not_by_old(l);
     ask_whether_we_hear(l);
     link_is(l, true);
-    if (!l->sending)
-        send_waiting_replies(l);
+    if (!l->waits)
+        send_waiting(l);
     look_later(l);
 }
 
@@ -795,7 +869,7 @@ static void on_state(void *user, bool up)
     if (!up)
         fail_unsent(l, w);
     if (w == l->old) { /* it looks for another server, too: answers may come yet */
-        end_sending(l);
+        has_arrived(l);
         if (l->hears_by_both)
             hear_not_by_old(l);
         return;
@@ -804,13 +878,14 @@ static void on_state(void *user, bool up)
     if (!up) {
         end_asking(l); /* no echo comes now */
         l->hold_until_ms = 0;
+        l->drain = crs_nats_unsubscribe(l->drain); /* what comes now comes by the old one alone */
         return;
     }
     w->lame = false;
     l->next = retire(l->next); /* it has found one itself */
     ask_whether_we_hear(l);
-    if (!l->sending)
-        send_waiting_replies(l);
+    if (!l->waits)
+        send_waiting(l);
 }
 
 /* ---- life of a link ---- */
@@ -860,7 +935,7 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
     crs_timer_init(&l->moving, on_moving);
     crs_strmap_init(&l->watched);
     crs_strmap_init(&l->targets);
-    crs_list_init(&l->replies);
+    crs_list_init(&l->outbox);
     crs_list_init(&l->settling);
     crs_bytes_init(&l->scratch, link->rpc->opt.request_max);
     atomic_fetch_add(&r->links, 1);
@@ -879,7 +954,7 @@ static void nats_close(crs_rpc_link *link)
 {
     nats_link *l = nats_of(link);
     nats_rpc *r = (nats_rpc *)link->rpc;
-    end_sending(l);
+    end_waiting(l); /* what waits is flushed with the rest */
     unsubscribe_old(l);
     l->requests = crs_nats_unsubscribe(l->requests);
     l->binds = crs_nats_unsubscribe(l->binds);
@@ -896,9 +971,9 @@ static void nats_close(crs_rpc_link *link)
     while (crs_strmap_next(&l->targets, &iter, &uid, &value))
         crs_free(value); /* all calls have been ended */
     crs_strmap_fini(&l->targets);
-    for (crs_list *at; (at = crs_list_pop(&l->replies));) {
+    for (crs_list *at; (at = crs_list_pop(&l->outbox));) {
         CRS_COUNT(&link->loop->counters, rpc_replies_lost);
-        crs_free(CRS_CONTAINER(at, waiting_reply, link));
+        crs_free(CRS_CONTAINER(at, waiting_message, link));
     }
     crs_bytes_fini(&l->scratch);
     atomic_fetch_sub(&r->links, 1);
@@ -998,29 +1073,40 @@ static cereus_status nats_settle(crs_rpc_link *link, crs_rpc_call *call)
 {
     nats_link *l = nats_of(link);
     CEREUS_TRY(crs_nats_echo(l->now->nats, call->id));
+    call->number = ++l->sent;
     crs_list_push(&l->settling, &call->queue);
     return CEREUS_OK;
 }
 
-/** NATS is away: @p response waits for it, with its caller, if there is room. */
-static cereus_status keep_reply(nats_link *l, const char *subject, cereus_slice response)
+/** It waits for NATS, if there is room. */
+static cereus_status send_later(nats_link *l, const char *subject, cereus_slice data)
 {
-    size_t subject_len = strlen(subject), len = size_of_reply(subject_len, response.len);
-    if (response.len > crs_nats_payload_max(l->now->nats))
+    size_t subject_len = strlen(subject), len = size_of_waiting(subject_len, data.len);
+    if (data.len > crs_nats_payload_max(l->now->nats))
         return CEREUS_E_TOO_LONG;
-    if (l->replies_len + len > REPLIES_WAITING_MAX)
+    if (l->outbox_len + len > OUTBOX_MAX)
         return CEREUS_E_FULL;
-    waiting_reply *w = crs_malloc(len);
+    waiting_message *w = crs_malloc(len);
     if (!w)
         return CEREUS_E_NOMEM;
     w->subject_len = subject_len;
-    w->len = response.len;
+    w->len = data.len;
     memcpy(w->bytes, subject, subject_len + 1);
-    if (response.len)
-        memcpy(w->bytes + subject_len + 1, response.data, response.len);
-    crs_list_push(&l->replies, &w->link);
-    l->replies_len += len;
+    if (data.len)
+        memcpy(w->bytes + subject_len + 1, data.data, data.len);
+    crs_list_push(&l->outbox, &w->link);
+    l->outbox_len += len;
     return CEREUS_OK;
+}
+
+/** Behind what was sent before it. */
+static cereus_status send_in_order(nats_link *l, const char *subject, cereus_slice data)
+{
+    if (l->down)
+        return CEREUS_E_UNAVAILABLE;
+    if (l->waits || !crs_list_empty(&l->outbox))
+        return send_later(l, subject, data);
+    return crs_nats_publish(l->now->nats, subject, data);
 }
 
 static cereus_status nats_reply(crs_rpc_link *link, cereus_slice reply_to, cereus_slice response)
@@ -1031,12 +1117,8 @@ static cereus_status nats_reply(crs_rpc_link *link, cereus_slice reply_to, cereu
         return CEREUS_E_INVALID;
     memcpy(subject, reply_to.data, reply_to.len);
     subject[reply_to.len] = '\0';
-    if (!l->down && !l->sending && crs_list_empty(&l->replies)) { /* else it would overtake what it comes after */
-        cereus_status st = crs_nats_publish(l->now->nats, subject, response);
-        if (st != CEREUS_E_UNAVAILABLE)
-            return st;
-    }
-    return keep_reply(l, subject, response);
+    cereus_status st = send_in_order(l, subject, response);
+    return st == CEREUS_E_UNAVAILABLE ? send_later(l, subject, response) : st;
 }
 
 static void trim(nats_link *l)
@@ -1059,7 +1141,7 @@ static cereus_status send_many(crs_rpc_link *link, const char *server_id, crs_pe
     CEREUS_TRY(crs_mark_encode(CRS_PEER_MANY, &l->scratch));
     for (size_t i = 0; i < part_count; i++)
         CEREUS_TRY(crs_bytes_append(&l->scratch, parts[i].data, parts[i].len));
-    return crs_nats_publish(l->now->nats, subject, crs_bytes_slice(&l->scratch));
+    return send_in_order(l, subject, crs_bytes_slice(&l->scratch));
 }
 
 /** Are there fewer frontends than users, all of them ours? Then a message to each of them is enough. */
@@ -1106,7 +1188,7 @@ static cereus_status nats_push(crs_rpc_link *link, const char *type, const crs_s
         l->scratch.len = 0;
         st = crs_push_encode(&(crs_push_msg){.route = route, .uid = uids[i], .data = data}, &l->scratch);
         if (!st)
-            st = crs_nats_publish(l->now->nats, subject, crs_bytes_slice(&l->scratch));
+            st = send_in_order(l, subject, crs_bytes_slice(&l->scratch));
     }
     trim(l);
     return st;
@@ -1123,7 +1205,7 @@ static cereus_status nats_kick(crs_rpc_link *link, const char *type, const crs_s
         return CEREUS_E_INVALID;
     l->scratch.len = 0;
     CEREUS_TRY(crs_kick_encode(uid, &l->scratch));
-    return crs_nats_publish(l->now->nats, subject, crs_bytes_slice(&l->scratch));
+    return send_in_order(l, subject, crs_bytes_slice(&l->scratch));
 }
 
 static cereus_status nats_announce(crs_rpc_link *link, const crs_servers *servers, const crs_bind_msg *bind)
@@ -1134,7 +1216,7 @@ static cereus_status nats_announce(crs_rpc_link *link, const crs_servers *server
     snprintf(subject, sizeof subject, "pitaya/%s/bindings", link->rpc->opt.self->type);
     l->scratch.len = 0;
     CEREUS_TRY(crs_bind_encode(bind, &l->scratch));
-    return crs_nats_publish(l->now->nats, subject, crs_bytes_slice(&l->scratch));
+    return send_in_order(l, subject, crs_bytes_slice(&l->scratch));
 }
 
 /* ---- users who are bound here ---- */

@@ -487,28 +487,9 @@ static void servers_stop_although_nats_is_away(void **state)
 
 static const char here[] = "pitaya/servers/room/room-1";
 
-/** A message of some session that a frontend of ours forwards. */
-static crs_bytes request_of(const char *route, const char *body)
-{
-    crs_bytes bytes;
-    crs_bytes_init(&bytes, 10000);
-    crs_request req = {.has_session = true,
-                       .has_msg = true,
-                       .session_id = 1,
-                       .uid = cereus_slice_str("alice"),
-                       .msg_id = 1,
-                       .route = cereus_slice_str(route),
-                       .body = cereus_slice_str(body),
-                       .frontend_id = cereus_slice_str("gate-1"),
-                       .metadata = cereus_slice_str("{}"),
-                       .extension = CRS_PEER_IS_CEREUS | CRS_PEER_HEARS};
-    assert_int_equal(crs_request_encode(&req, &bytes), CEREUS_OK);
-    return bytes;
-}
-
 static void raw_forward(raw_client *r, const char *route, const char *body, const char *reply)
 {
-    crs_bytes bytes = request_of(route, body);
+    crs_bytes bytes = raw_request_of(route, body);
     raw_publish(r, here, reply, bytes.data, bytes.len);
     crs_bytes_fini(&bytes);
 }
@@ -617,7 +598,7 @@ static void an_answer_never_overtakes_a_push_that_waited(void **state)
     assert_int_equal(cereus_app_register(cereus_test_get_app(back), "two", two, 1, NULL, &err), CEREUS_OK);
     cereus_test_app *front = start_deaf("connector", "gate-1");
     start_behind(&f, back);
-    crs_bytes bytes = request_of("room.two.steps", "x");
+    crs_bytes bytes = raw_request_of("room.two.steps", "x");
     fake_deliver(&f, here, "answers", bytes.data, bytes.len);
     crs_bytes_fini(&bytes);
     await_counter(back, "rpc_served", 1);
@@ -644,132 +625,6 @@ static void an_answer_never_overtakes_a_push_that_waited(void **state)
     fake_close(&f);
 }
 
-static void expect_answer(fake_nats *f, const char *to, const char *body)
-{
-    raw_message m;
-    crs_response answer;
-    fake_next(f, &m);
-    assert_string_equal(m.subject, to);
-    assert_int_equal(crs_response_decode(cereus_slice_of(m.payload, m.len), &answer), CEREUS_OK);
-    assert_int_equal(answer.data.len, strlen(body));
-    assert_memory_equal(answer.data.data, body, answer.data.len);
-}
-
-static void ask_by(fake_nats *f, const char *body, const char *reply)
-{
-    crs_bytes bytes = request_of("room.last.count", body);
-    fake_deliver(f, here, reply, bytes.data, bytes.len);
-    crs_bytes_fini(&bytes);
-}
-
-static void what_comes_by_a_lame_duck_and_its_successor_is_taken_once(void **state)
-{
-    static const cereus_method last[] = {CEREUS_RAW_REQUEST("count", count_it)};
-    fake_nats fakes[2];
-    raw_message sent, hears;
-    char urls[100], line[1000];
-    cereus_error err = {0};
-    cereus_test_app *back = member("room", "room-1", false);
-    assert_int_equal(cereus_app_register(cereus_test_get_app(back), "last", last, 1, NULL, &err), CEREUS_OK);
-    for (int i = 0; i < 2; i++) {
-        fake_open(&fakes[i]);
-        fake_begin(&fakes[i], fake_echo_first);
-    }
-    snprintf(urls, sizeof urls, "%s,%s", fakes[0].url, fakes[1].url);
-    cereus_test_set(back, "cereus.loops", "1");
-    cereus_test_set(back, "pitaya.cluster.rpc.client.nats.connect", urls);
-    cereus_test_start(back);
-    while (!atomic_load(&fakes[0].done) && !atomic_load(&fakes[1].done))
-        sched_yield();
-    fake_nats *duck = atomic_load(&fakes[0].done) ? &fakes[0] : &fakes[1], *other = &fakes[duck == &fakes[0]];
-    fake_join(duck);
-    fake_say_lame(duck);
-    fake_join(other); /* it is connected there, too */
-    fake_next(duck, &sent);
-    fake_next(other, &hears);
-    ask_by(duck, "1", "answer.1");
-    ask_by(other, "1", "answer.1");
-    ask_by(other, "2", "answer.2");
-    await_finished(1);
-    fake_echo(duck, &sent); /* what was said by that has arrived: answers may go */
-    expect_answer(other, "answer.1", "1");
-    ask_by(duck, "2", "answer.2");
-    expect_answer(other, "answer.2", "2");
-    ask_by(other, "3", "answer.3");
-    ask_by(duck, "4", "answer.4");
-    expect_answer(other, "answer.4", "4");
-    fake_echo(other, &hears); /* it hears what comes by the other: soon that is enough */
-    expect_answer(other, "answer.3", "3");
-    ask_by(other, "4", "answer.4"); /* late */
-    ask_by(other, "5", "answer.5");
-    expect_answer(other, "answer.5", "5");
-    size_t unsubs = 0;
-    while (fgets(line, sizeof line, duck->in)) /* until it closes */
-        unsubs += strncmp(line, "UNSUB ", 6) == 0;
-    assert_true(unsubs >= 2);
-    assert_int_equal(atomic_load(&finished), 5);
-    fake_cut(duck);
-
-    fake_listen(duck); /* a new one in its place, which is gone back to */
-    fake_begin(duck, fake_echo_first);
-    fake_say_lame(other);
-    fake_join(duck);
-    fake_next(duck, &hears);
-    fake_next(other, &sent);
-    fake_echo(other, &sent);
-    fake_echo(duck, &hears);
-    ask_by(duck, "6", "answer.6");
-    expect_answer(duck, "answer.6", "6");
-    fake_cut(other);
-    fake_cut(duck);
-    await_counter(back, "nats_disconnects", 1);
-    cereus_test_end(back);
-    fake_close(duck);
-    fake_close(other);
-}
-
-static void a_successor_that_is_lost_at_once_is_not_gone_to(void **state)
-{
-    static const cereus_method last[] = {CEREUS_RAW_REQUEST("count", count_it)};
-    fake_nats duck, other;
-    raw_message sent, hears;
-    char urls[100];
-    cereus_error err = {0};
-    cereus_test_app *back = member("room", "room-1", false);
-    assert_int_equal(cereus_app_register(cereus_test_get_app(back), "last", last, 1, NULL, &err), CEREUS_OK);
-    fake_open(&duck);
-    fake_open(&other);
-    fake_deafen(&other); /* so it is the duck that it goes to first */
-    snprintf(urls, sizeof urls, "%s,%s", duck.url, other.url);
-    cereus_test_set(back, "cereus.loops", "1");
-    cereus_test_set(back, "pitaya.cluster.rpc.client.nats.connect", urls);
-    fake_begin(&duck, fake_echo_first);
-    cereus_test_start(back);
-    fake_join(&duck);
-    fake_listen(&other);
-    fake_begin(&other, fake_cut_at_first);
-    fake_say_lame(&duck);
-    fake_join(&other);
-    await_counter(back, "nats_disconnects", 1);
-    ask_by(&duck, "1", "answer.1");
-    expect_answer(&duck, "answer.1", "1");
-    fake_begin(&other, fake_echo_first);
-    fake_join(&other);
-    fake_next(&other, &hears);
-    fake_next(&duck, &sent);
-    fake_echo(&duck, &sent);
-    fake_echo(&other, &hears);
-    ask_by(&duck, "2", "answer.2");
-    expect_answer(&other, "answer.2", "2");
-    fake_cut(&duck);
-    fake_cut(&other);
-    await_counter(back, "nats_disconnects", 2);
-    cereus_test_end(back);
-    fake_close(&duck);
-    fake_close(&other);
-}
-
-/** "room MILLISECONDS": what a server of that type answers within that time. */
 static cereus_status ask(cereus_ctx *ctx, cereus_slice in, cereus_slice *out)
 {
     char *type = cereus_ctx_strdup(ctx, in), *time = strchr(type, ' ');
@@ -826,7 +681,7 @@ static void a_session_of_a_uid_with_a_nul_is_refused(void **state)
     crs_response answer;
     raw_client *raw = raw_open(nats.port);
     cereus_test_app *back = start_server("room", "room-1", false);
-    crs_bytes bytes = request_of("room.room.echo", "x");
+    crs_bytes bytes = raw_request_of("room.room.echo", "x");
     uint8_t *uid = memmem(bytes.data, bytes.len, "alice", 5);
     uid[2] = 0;
     raw_subscribe(raw, "late");
@@ -1004,8 +859,6 @@ int main(int argc, char **argv)
                                        TEST(servers_stop_although_nats_is_away),
                                        TEST(nothing_runs_beside_the_last_words_of_a_service),
                                        TEST(an_answer_never_overtakes_a_push_that_waited),
-                                       TEST(what_comes_by_a_lame_duck_and_its_successor_is_taken_once),
-                                       TEST(a_successor_that_is_lost_at_once_is_not_gone_to),
                                        TEST(a_late_refusal_is_not_taken_for_another_calls),
                                        TEST(a_question_who_hears_is_no_request),
                                        TEST(a_session_of_a_uid_with_a_nul_is_refused),
