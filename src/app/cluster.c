@@ -142,9 +142,11 @@ void crs_app_cluster_fini(cereus_app *app)
     json_decref(app->metadata);
 }
 
-/** What `auto` means: a game that asks for a cluster gets one of this machine, unless the settings say where etcd is. */
-static const char *discovery_of(const cereus_app *app)
+const char *crs_app_discovery(const cereus_app *app)
 {
+    const char *set = crs_config_text(app->config, CRS_KEY_CLUSTER);
+    if (strcmp(set, "auto") != 0)
+        return set;
     bool etcd = crs_config_is_set(app->config, CRS_KEY_ETCD_ENDPOINTS);
     return !app->clustered ? "none" : etcd ? "etcd" : "local";
 }
@@ -152,11 +154,9 @@ static const char *discovery_of(const cereus_app *app)
 cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
 {
     const cereus_config *cfg = app->config;
-    const char *discovery = crs_config_text(cfg, CRS_KEY_CLUSTER), *rpc = crs_config_text(cfg, CRS_KEY_CLUSTER_RPC);
+    const char *discovery = crs_app_discovery(app), *rpc = crs_config_text(cfg, CRS_KEY_CLUSTER_RPC);
     app->core.cluster = NULL;
     app->core.unique = false;
-    if (strcmp(discovery, "auto") == 0)
-        discovery = discovery_of(app);
     if (strcmp(discovery, "none") == 0) {
         if (app->core.remotes.service_count)
             crs_log_warn(&app->log, "remotes are registered, but nobody can call them: this server is alone",
@@ -191,6 +191,7 @@ cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err)
         .requests_max = (size_t)crs_config_int(cfg, CRS_KEY_CLUSTER_REQUESTS),
         .lane_max = app->core.inbox_messages * 2,
         .unique = app->frontend && crs_config_bool(cfg, CRS_KEY_SESSION_UNIQUE),
+        .observes = app->observes,
     };
     st = st ? crs_fail(err, st, "the server's metadata are too long") : crs_cluster_new(&opt, &app->cluster, err);
     crs_bytes_fini(&meta);

@@ -261,6 +261,7 @@ static cereus_status make_engines(crs_cluster *c, cereus_error *err)
     if (!discovery_ops)
         return crs_fail(err, CEREUS_E_UNSUPPORTED, "cereus.cluster: there is no engine called \"%s\"", opt->discovery);
     crs_discovery_options discovery = {.self = &opt->self,
+                                       .observes = opt->observes,
                                        .log = opt->core->log,
                                        .config = opt->config,
                                        .dir = c->dir,
@@ -275,6 +276,7 @@ static cereus_status make_engines(crs_cluster *c, cereus_error *err)
     if (!rpc_ops)
         return crs_fail(err, CEREUS_E_UNSUPPORTED, "cereus.cluster.rpc: there is no engine called \"%s\"", opt->rpc);
     crs_rpc_options rpc = {.self = &opt->self,
+                           .observes = opt->observes,
                            .log = opt->core->log,
                            .request_max = OUT_MAX,
                            .dir = c->dir,
@@ -381,9 +383,8 @@ static void serve_here(crs_loop *loop, crs_mail *mail)
     crs_loop_post_reserved(m->back->loop, &m->mail);
 }
 
-cereus_status crs_cluster_join(cereus_ctx *ctx, void *cluster)
+static cereus_status serve_everywhere(cereus_ctx *ctx, crs_cluster *c)
 {
-    crs_cluster *c = cluster;
     for (uint32_t i = 0; i < c->loop_count; i++) {
         serve_mail m = {.mail = {.run = serve_here}, .l = &c->loops[i], .back = ctx->dispatch, .fiber = ctx->fiber};
         crs_loop_post_reserved(c->loops[i].d->loop, &m.mail);
@@ -392,6 +393,14 @@ cereus_status crs_cluster_join(cereus_ctx *ctx, void *cluster)
             return cereus_fail(ctx, NULL, "%s", m.err.msg);
     }
     crs_cluster_settle(&c->loops[0], ctx->fiber); /* whoever learns of us can call us */
+    return CEREUS_OK;
+}
+
+cereus_status crs_cluster_join(cereus_ctx *ctx, void *cluster)
+{
+    crs_cluster *c = cluster;
+    if (!c->opt.observes)
+        CEREUS_TRY(serve_everywhere(ctx, c));
     cereus_error err = {0};
     if (crs_discovery_start(c->discovery, ctx->fiber, &err) != CEREUS_OK)
         return cereus_fail(ctx, NULL, "%s", err.msg);

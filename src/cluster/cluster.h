@@ -52,6 +52,7 @@ typedef struct crs_cluster_options {
     size_t requests_max;             /* served at once by a loop */
     size_t lane_max;                 /* that wait in one lane */
     bool unique;                     /* tell other frontends of a bind */
+    bool observes;                   /* it calls others, and they neither see nor call it; with engines of ours */
 } crs_cluster_options;
 
 /** Claims our id, connects. @return CEREUS_OK; CEREUS_E_UNSUPPORTED: no engine has that name; what the engines return.

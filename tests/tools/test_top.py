@@ -2,6 +2,7 @@
 
     test_top.py CEREUS
 """
+import json
 import os
 import pty
 import select
@@ -13,6 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
+import cereus_engines as engines  # noqa: E402
 import cereus_wire as wire  # noqa: E402
 
 TOOL = sys.argv[1]
@@ -54,15 +56,16 @@ class Top(unittest.TestCase):
 
     def start(self, kind, name, *args):
         server = wire.Server([os.path.join(os.environ['CLUSTER_BUILD'], 'examples/cluster', kind), '--id=' + name,
-                              '--cluster.dir=' + self.dir, *args])
+                              *(args or ['--cluster.dir=' + self.dir])])
         self.addCleanup(server.kill)
         self.servers.append(server)
         return server
 
     def test_servers_by_type_and_id(self):
-        room = self.start('room', 'room-2', '--loops=3')
+        room = self.start('room', 'room-2', '--cluster.dir=' + self.dir, '--loops=3')
         self.start('room', 'room-1')
-        connector = self.start('connector', 'front', '--listen=ws://127.0.0.1:0', '--set', 'chat.http=127.0.0.1:0')
+        connector = self.start('connector', 'front', '--cluster.dir=' + self.dir, '--listen=ws://127.0.0.1:0', '--set',
+                               'chat.http=127.0.0.1:0')
         done = top('--once', '--every', '20', '--dir', self.dir)
         self.assertEqual((done.returncode, done.stderr), (0, ''))
         lines = done.stdout.splitlines()
@@ -102,6 +105,41 @@ class Top(unittest.TestCase):
         screens.until(lambda s: 'early' in s and 'late' not in s)
         live.send_signal(signal.SIGINT)
         self.assertEqual(live.wait(timeout=30), -signal.SIGINT)
+
+    def test_servers_in_etcd(self):
+        there = engines.Engines('etcd')
+        self.addCleanup(there.stop)
+        settings = engines.settings(etcd=there.etcd, nats=there.nats)
+        self.start('room', 'room-1', *['--set=' + s for s in settings])
+        engines.InEtcd(there.etcd, 'pitaya/', 'game', 'deaf')
+        with open(self.dir + '/server.json', 'w') as f:  # of a server that there is: it is not done as one
+            json.dump(dict([s.split('=', 1) for s in settings], **{'cereus.id': 'room-1', 'cereus.listen': 'tcp://nowhere:1'}), f)
+        done = top('--once', '--every', '20', '--config', self.dir + '/server.json')
+        os.unlink(self.dir + '/server.json')
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines[0], '2 servers in etcd at ' + there.etcd)
+        self.assertEqual(lines[3].split(), ['game', 'deaf', 'no', 'answer'])
+        self.assertIn('etcd/nats ready', lines[4])
+        self.assertEqual(len(engines.keys_in_etcd(there.etcd, 'pitaya/servers/')), 2)
+        nowhere = engines.settings(etcd='127.0.0.1:1', nats=there.nats)
+        done = top('--once', '--set=pitaya.cluster.sd.etcd.dialtimeout=10ms', *['--set=' + s for s in nowhere])
+        self.assertEqual((done.returncode, done.stdout), (1, ''))
+        self.assertIn('pitaya.cluster.sd.etcd.endpoints', done.stderr)
+
+    def test_a_directory_that_comes_later(self):
+        later = self.dir + '/later'
+        live = subprocess.Popen([TOOL, 'top', '--every', '20', '--dir', later], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(live.stdout.close)
+        self.addCleanup(live.wait)
+        self.addCleanup(live.kill)
+        self.assertIn('0 servers', live.stdout.readline())
+        self.start('room', 'first', '--cluster.dir=' + later)
+        for line in live.stdout:
+            if 'first' in line:
+                break
+        else:
+            self.fail('it is not shown')
 
     def test_nobody_is_there(self):
         done = top('--once', '--every', '1', '--dir', self.dir + '/none')

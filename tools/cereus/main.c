@@ -18,7 +18,7 @@ static int help(int argc, char **argv);
 static const crs_command commands[] = {
     {"new", crs_cmd_new, "make a game to begin with, that builds, runs and has a test", crs_usage_new},
     {"repl", crs_cmd_repl, "talk to a server, by hand or from a file", crs_usage_repl},
-    {"top", crs_cmd_top, "the servers of this machine, live", crs_usage_top},
+    {"top", crs_cmd_top, "the servers of a cluster, live", crs_usage_top},
     {"wire", crs_cmd_wire, "explain bytes of the client protocol", crs_usage_wire},
     {"bench", crs_cmd_bench, "load a server and report rate, latency and its CPU time", crs_usage_bench},
     {"config", crs_cmd_config, "check a server's settings, or print them all with where they are from",

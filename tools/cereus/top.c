@@ -1,145 +1,108 @@
-/* tools/cereus/top.c: `cereus top`: the servers of this machine, live. It finds them as they find one another, by the files in
- * the run directory, and asks each over its socket for `sys.stats`, as a server would; it is not one, so nobody sees it. */
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
+/* tools/cereus/top.c: `cereus top`: the servers of a cluster, live: of this machine, or in etcd. It is none of them, so nobody
+ * sees it: an app that observes. */
+#include <jansson.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cereus/config.h>
-#include <jansson.h>
+#include <cereus/cereus.h>
+#include <cereus/cluster.h>
+#include <cereus/remote.h>
 
+#include "app/app_priv.h"
 #include "base/clock.h"
 #include "cluster/discovery/discovery.h"
-#include "cluster/protocol.h"
-#include "cluster/rpc/local_frame.h"
-#include "cluster/servers.h"
 #include "commands.h"
 #include "config/config.h"
 
-const char crs_usage_top[] = "usage: cereus top [options]    the servers of this machine: sessions, rates, queues\n\n"
-                             "  --dir DIR      where they meet; default: as for servers, cereus.cluster.dir\n"
+const char crs_usage_top[] = "usage: cereus top [options]    the servers of a cluster: sessions, rates, queues\n\n"
                              "  --every MS     time between two looks, which rates are taken from (1000)\n"
-                             "  --once         print one table and end; the exit code is 1 when there is no server\n\n"
-                             "Only servers of the `local` engines are found. Ctrl-C ends it.\n";
+                             "  --once         print one table and end; the exit code is 1 when there is no server\n"
+                             "  --dir DIR      where servers of this machine meet, if not in cereus.cluster.dir\n"
+                             "  --config FILE, --set KEY=VALUE, --KEY=VALUE\n"
+                             "                 settings, as the servers have them; with etcd in them, or in the\n"
+                             "                 environment, all servers there are shown, else those of this machine\n\n"
+                             "Ctrl-C ends it.\n";
 
-enum { ANSWER_MAX = 1 << 20, ANSWER_S = 2, SAMPLES_MAX = 1024 };
+enum { TOP_MAX = 1024, ANSWER_MS = 2000 };
 
-/** What a server said. */
-typedef struct sample {
-    char id[CRS_SERVER_NAME_MAX + 1];
-    json_t *stats; /* NULL: no answer */
+/** A server, and what it said. */
+typedef struct top_server {
+    char type[CRS_SERVER_NAME_MAX + 1], id[CRS_SERVER_NAME_MAX + 1];
+    json_t *stats;   /* NULL: it said nothing */
+    const char *why; /* then; static */
     uint64_t at_us;
-} sample;
+} top_server;
 
-/* ---- who is there ---- */
+/* ---- asking them ---- */
 
-/** The server that a file describes, if it lives: then somebody holds its lock. */
-static crs_server *look_at(int dir_fd, const char *name)
+typedef struct survey {
+    top_server *all;
+    size_t count;
+    pthread_mutex_t mu;
+    pthread_cond_t changed;
+    bool done; /* mu */
+} survey;
+
+static void take_answer(const cereus_rpc_call *call, top_server *s)
 {
-    static char text[64 * 1024];
-    crs_server *server = NULL;
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return NULL;
-    ssize_t n = read(fd, text, sizeof text);
-    bool lives = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-    close(fd);
-    if (!lives || n <= 0 || crs_server_parse(cereus_slice_of(text, (size_t)n), &server) != CEREUS_OK)
-        return NULL;
-    return server;
+    s->at_us = crs_clock_us(CLOCK_MONOTONIC);
+    if (!call->status)
+        s->stats = json_loadb((const char *)call->reply.data, call->reply.len, 0, NULL);
+    else if (call->error_code && strcmp(call->error_code, "PIT-404") == 0)
+        s->why = "no figures: not a server of Cereus";
 }
 
-/** By type and id. NULL: the directory cannot be read, or memory ran out. */
-static crs_servers *find_servers(const char *dir)
+static void ask_all(cereus_ctx *ctx, survey *v)
 {
-    static crs_server *all[SAMPLES_MAX];
-    size_t count = 0;
-    DIR *d = opendir(dir);
-    struct dirent *entry;
-    while (d && count < SAMPLES_MAX && (entry = readdir(d))) {
-        size_t len = strlen(entry->d_name);
-        if (len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0 && (all[count] = look_at(dirfd(d), entry->d_name)))
-            count++;
+    const cereus_server *const *servers;
+    size_t there = cereus_servers_by_type(ctx, NULL, &servers);
+    const char *self = cereus_app_id(cereus_ctx_app(ctx));
+    cereus_rpc_call *calls = cereus_ctx_alloc(ctx, CRS_MIN(there, (size_t)TOP_MAX) * sizeof *calls + 1);
+    for (size_t i = 0; calls && i < there && v->count < TOP_MAX; i++) {
+        if (strcmp(servers[i]->id, self) == 0)
+            continue;
+        top_server *s = &v->all[v->count];
+        *s = (top_server){.why = "no answer"};
+        snprintf(s->type, sizeof s->type, "%s", servers[i]->type);
+        snprintf(s->id, sizeof s->id, "%s", servers[i]->id);
+        calls[v->count++] =
+            (cereus_rpc_call){.route = "sys.stats", .options = {.server_id = servers[i]->id, .timeout_ms = ANSWER_MS}};
     }
-    if (d)
-        closedir(d);
-    crs_servers *list = crs_servers_new(all, count);
-    while (count)
-        crs_server_unref(all[--count]);
-    return list;
+    cereus_status st = cereus_rpc_all(ctx, calls, v->count);
+    CRS_UNUSED(st); /* each call has its own */
+    for (size_t i = 0; i < v->count; i++)
+        take_answer(&calls[i], &v->all[i]);
 }
 
-/* ---- asking one ---- */
-
-static int connect_to(const char *dir, const char *id)
+static void survey_task(cereus_ctx *ctx, void *user)
 {
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct timeval patience = {.tv_sec = ANSWER_S};
-    int n = snprintf(addr.sun_path, sizeof addr.sun_path, "%s/%s.sock", dir, id);
-    int fd = n > 0 && (size_t)n < sizeof addr.sun_path ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
-    if (fd < 0)
-        return -1;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0)
-        return fd;
-    close(fd);
-    return -1;
+    survey *v = user;
+    ask_all(ctx, v);
+    pthread_mutex_lock(&v->mu);
+    v->done = true;
+    pthread_cond_signal(&v->changed);
+    pthread_mutex_unlock(&v->mu);
 }
 
-static bool send_question(int fd)
+/** By type and id, into TOP_MAX of them; how many there are. */
+static size_t ask_servers(cereus_app *app, top_server *all)
 {
-    crs_bytes out;
-    crs_request req = {.type = CRS_RPC_USER,
-                       .has_msg = true,
-                       .route = cereus_slice_str("sys.stats"),
-                       .metadata = cereus_slice_str("{}")};
-    uint8_t head[CRS_LOCAL_HEAD_LEN] = {0};
-    crs_bytes_init(&out, 4096);
-    bool ok = crs_bytes_append(&out, head, sizeof head) == CEREUS_OK && crs_request_encode(&req, &out) == CEREUS_OK;
-    if (ok)
-        crs_local_put_head(out.data, CRS_PEER_REQUEST, 1, out.len - CRS_LOCAL_HEAD_LEN);
-    ok = ok && send(fd, out.data, out.len, MSG_NOSIGNAL) == (ssize_t)out.len;
-    crs_bytes_fini(&out);
-    return ok;
-}
-
-static json_t *read_answer(int fd)
-{
-    uint8_t head[CRS_LOCAL_HEAD_LEN];
-    crs_response res;
-    if (recv(fd, head, sizeof head, MSG_WAITALL) != (ssize_t)sizeof head || head[4] != CRS_PEER_RESPONSE)
-        return NULL;
-    size_t len = (size_t)crs_get_le(head, 4);
-    if (len < CRS_LOCAL_HEAD_LEN - 4 || len > ANSWER_MAX)
-        return NULL;
-    len -= CRS_LOCAL_HEAD_LEN - 4;
-    uint8_t *bytes = malloc(len + 1);
-    json_t *stats = NULL;
-    if (bytes && recv(fd, bytes, len, MSG_WAITALL) == (ssize_t)len &&
-        crs_response_decode(cereus_slice_of(bytes, len), &res) == CEREUS_OK && !res.failed)
-        stats = json_loadb((const char *)res.data.data, res.data.len, 0, NULL);
-    free(bytes);
-    return stats;
-}
-
-static sample ask(const char *dir, const char *id)
-{
-    sample s = {.at_us = crs_clock_us(CLOCK_MONOTONIC)};
-    snprintf(s.id, sizeof s.id, "%s", id);
-    int fd = connect_to(dir, id);
-    if (fd >= 0 && send_question(fd))
-        s.stats = read_answer(fd);
-    if (fd >= 0)
-        close(fd);
-    return s;
+    survey v = {.all = all};
+    pthread_mutex_init(&v.mu, NULL);
+    pthread_cond_init(&v.changed, NULL);
+    if (cereus_app_spawn(app, NULL, survey_task, &v) == CEREUS_OK) {
+        pthread_mutex_lock(&v.mu);
+        while (!v.done)
+            pthread_cond_wait(&v.changed, &v.mu);
+        pthread_mutex_unlock(&v.mu);
+    }
+    pthread_cond_destroy(&v.changed);
+    pthread_mutex_destroy(&v.mu);
+    return v.count;
 }
 
 /* ---- the table ---- */
@@ -155,7 +118,7 @@ static json_int_t counter(const json_t *stats, const char *key)
 }
 
 /** How often a second, of two counters together; b may be NULL. */
-static double rate(const sample *before, const sample *now, const char *a, const char *b)
+static double rate(const top_server *before, const top_server *now, const char *a, const char *b)
 {
     if (!before || !before->stats || now->at_us <= before->at_us)
         return 0;
@@ -164,7 +127,7 @@ static double rate(const sample *before, const sample *now, const char *a, const
     return is < was ? 0 : (double)(is - was) * 1e6 / (double)(now->at_us - before->at_us); /* it began anew */
 }
 
-static const sample *find(const sample *samples, size_t count, const char *id)
+static const top_server *find(const top_server *samples, size_t count, const char *id)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(samples[i].id, id) == 0)
@@ -173,19 +136,25 @@ static const sample *find(const sample *samples, size_t count, const char *id)
     return NULL;
 }
 
-static void print_head(const char *dir, size_t count)
+static void print_head(cereus_app *app, size_t count)
 {
-    printf("%zu servers in %s\n\n", count, dir);
+    const cereus_config *cfg = cereus_app_config(app);
+    char room[300];
+    if (strcmp(crs_app_discovery(app), "etcd") == 0)
+        printf("%zu servers in etcd at %s\n\n", count, crs_config_text(cfg, CRS_KEY_ETCD_ENDPOINTS));
+    else
+        printf("%zu servers in %s\n\n", count,
+               crs_local_dir(crs_config_text(cfg, CRS_KEY_CLUSTER_DIR), room, sizeof room));
     printf("%-14s %-20.20s %7s %5s %8s %8s %8s %8s %8s %7s %6s %6s  %s\n", "TYPE", "ID", "PID", "LOOPS", "SESSIONS",
            "IN/s", "FWD/s", "RPC/s", "PUSH/s", "ERR/s", "LANES", "OUT", "ENGINES");
 }
 
-static void print_row(const cereus_server *server, const sample *before, const sample *now)
+static void print_row(const top_server *before, const top_server *now)
 {
     const json_t *stats = now->stats;
-    printf("%-14.14s %-20.20s ", server->type, server->id);
+    printf("%-14.14s %-20.20s ", now->type, now->id);
     if (!stats) {
-        puts("no answer");
+        puts(now->why);
         return;
     }
     const char *discovery = json_string_value(json_object_get(stats, "discovery"));
@@ -200,38 +169,38 @@ static void print_row(const cereus_server *server, const sample *before, const s
            ready ? "ready" : "not ready");
 }
 
-/** One look at all of them, into @p samples. Prints when @p show. Returns how many there are. */
-static size_t look(const char *dir, const sample *before, size_t before_count, sample *samples, bool show)
+/** One look at all of them, into @p now. Prints when @p show. Returns how many there are. */
+static size_t look(cereus_app *app, const top_server *before, size_t before_count, top_server *now, bool show)
 {
-    crs_servers *list = find_servers(dir);
-    size_t count = list ? crs_servers_count(list) : 0;
-    for (size_t i = 0; i < count; i++)
-        samples[i] = ask(dir, crs_server_view(crs_servers_at(list, i))->id);
+    size_t count = ask_servers(app, now);
     if (show && isatty(STDOUT_FILENO))
         fputs("\033[H\033[J", stdout);
     if (show)
-        print_head(dir, count);
+        print_head(app, count);
     for (size_t i = 0; show && i < count; i++)
-        print_row(crs_server_view(crs_servers_at(list, i)), find(before, before_count, samples[i].id), &samples[i]);
+        print_row(find(before, before_count, now[i].id), &now[i]);
     fflush(stdout);
-    crs_servers_unref(list);
     return count;
 }
 
-static int run(const char *dir, long every_ms, bool once)
+static void forget(top_server *all, size_t count)
 {
-    static sample samples[2][SAMPLES_MAX];
-    size_t counts[2] = {look(dir, NULL, 0, samples[0], false), 0};
+    for (size_t i = 0; i < count; i++)
+        json_decref(all[i].stats);
+}
+
+static int watch(cereus_app *app, long every_ms, bool once)
+{
+    static top_server looks[2][TOP_MAX];
+    size_t counts[2] = {look(app, NULL, 0, looks[0], false), 0};
     struct timespec pause = {.tv_sec = every_ms / 1000, .tv_nsec = every_ms % 1000 * 1000000};
     for (int now = 1;; now = 1 - now) {
         nanosleep(&pause, NULL);
-        counts[now] = look(dir, samples[1 - now], counts[1 - now], samples[now], true);
-        for (size_t i = 0; i < counts[1 - now]; i++)
-            json_decref(samples[1 - now][i].stats);
-        if (!once)
+        counts[now] = look(app, looks[1 - now], counts[1 - now], looks[now], true);
+        forget(looks[1 - now], counts[1 - now]);
+        if (!once && !ferror(stdout))
             continue;
-        for (size_t i = 0; i < counts[now]; i++)
-            json_decref(samples[now][i].stats);
+        forget(looks[now], counts[now]);
         return counts[now] ? 0 : 1;
     }
 }
@@ -242,11 +211,51 @@ static int usage(FILE *out)
     return out == stdout ? 0 : 2;
 }
 
+/** The table says who does not answer. */
+static void say_nothing(cereus_log_level level, const char *line, size_t len, void *user)
+{
+    CRS_UNUSED(level);
+    CRS_UNUSED(line);
+    CRS_UNUSED(len);
+    CRS_UNUSED(user);
+}
+
+/** The settings may be those of a server: what they would have us do as one is undone. */
+static cereus_status be_no_server(cereus_app *app, const char *dir, cereus_error *err)
+{
+    const char *const undone[][2] = {
+        {"cereus.id", ""}, {"cereus.listen", ""}, {"cereus.groups", "memory"}, {"cereus.loops", "1"}};
+    cereus_config *cfg = cereus_app_config(app);
+    if (dir)
+        CEREUS_TRY(cereus_config_set(cfg, "cereus.cluster.dir", dir, err));
+    if (dir || strcmp(crs_app_discovery(app), "none") == 0)
+        CEREUS_TRY(cereus_config_set(cfg, "cereus.cluster", "local", err));
+    for (size_t i = 0; i < CEREUS_COUNT(undone); i++)
+        CEREUS_TRY(cereus_config_set(cfg, undone[i][0], undone[i][1], err));
+    app->observes = true;
+    return cereus_app_set_log(app, say_nothing, NULL);
+}
+
+/** @p argv: settings, as for servers. Returns an exit code. */
+static int configure(cereus_app *app, int argc, char **argv, const char *dir, cereus_error *err)
+{
+    cereus_config *cfg = cereus_app_config(app);
+    cereus_config_action action;
+    if (cereus_config_parse_args(cfg, argc, argv, &action, err) != CEREUS_OK)
+        return 2;
+    if (action != CEREUS_CONFIG_RUN)
+        return usage(stderr);
+    if (cereus_config_load_env(cfg, NULL, err) != CEREUS_OK)
+        return 1;
+    return be_no_server(app, dir, err) ? 1 : 0;
+}
+
 int crs_cmd_top(int argc, char **argv)
 {
     const char *dir = NULL;
     long every_ms = 1000;
     bool once = false;
+    int rest = 1;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             return usage(stdout);
@@ -257,22 +266,23 @@ int crs_cmd_top(int argc, char **argv)
         else if (strcmp(argv[i], "--every") == 0 && i + 1 < argc)
             every_ms = strtol(argv[++i], NULL, 10);
         else
-            return usage(stderr);
+            argv[rest++] = argv[i];
     }
     if (every_ms < 1 || every_ms > 3600000) {
         fputs("cereus top: --every takes 1 to 3600000 milliseconds\n", stderr);
         return 2;
     }
-    cereus_config *cfg = cereus_config_new();
     cereus_error err = {0};
-    char room[300];
-    if (!cfg || cereus_config_load_env(cfg, NULL, &err) != CEREUS_OK) {
-        fprintf(stderr, "cereus top: %s\n", cfg ? err.msg : "out of memory");
-        cereus_config_free(cfg);
-        return 1;
+    cereus_app *app = cereus_app_new(&(cereus_app_options){.type = "top", .cluster = true});
+    int code = app ? configure(app, rest, argv, dir, &err) : 1;
+    signal(SIGPIPE, SIG_IGN);
+    if (code == 0 && (code = cereus_app_start(app, &err) != CEREUS_OK) == 0) {
+        code = watch(app, every_ms, once);
+        cereus_app_shutdown(app);
+        cereus_app_wait(app, false);
     }
-    int code =
-        run(dir ? dir : crs_local_dir(crs_config_text(cfg, CRS_KEY_CLUSTER_DIR), room, sizeof room), every_ms, once);
-    cereus_config_free(cfg);
+    if (err.status || !app)
+        fprintf(stderr, "cereus top: %s\n", app ? err.msg : "out of memory");
+    cereus_app_free(app);
     return code;
 }

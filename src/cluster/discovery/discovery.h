@@ -31,6 +31,7 @@ typedef struct crs_discovery_events {
 
 typedef struct crs_discovery_options {
     const cereus_server *self; /* borrowed */
+    bool observes;             /* it sees the others, and they do not see it; not by an engine of the game's own */
     crs_log *log;
     const cereus_config *config;
     const char *dir;                       /* local: the run directory */

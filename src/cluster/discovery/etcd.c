@@ -323,7 +323,9 @@ static void on_snapshot(cereus_status status, const crs_etcd_result *result, con
         return;
     }
     start_timer(e, &e->resync_timer, setting_ms(e, CRS_KEY_ETCD_SYNC_INTERVAL));
-    if (e->starter)
+    if (e->starter && e->base.opt.observes)
+        end_start(e, NULL);
+    else if (e->starter)
         begin_register(e);
 }
 

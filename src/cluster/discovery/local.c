@@ -2,7 +2,8 @@
  * long as it lives it holds a lock on it, so a crash is seen at once: the kernel closes the file, inotify tells, the lock is
  * gone. Whoever sees a file without a lock removes it. Locks are only asked about, never taken, by others than their owner.
  *
- * inotify tells of a close a moment before the kernel lets go of the lock, so what is seen then is looked at once more.
+ * inotify tells of a close a moment before the kernel lets go of the lock, so what is seen then is looked at once more. Who only
+ * observes has no file; the directory may be another user's then, or not be there yet.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -15,14 +16,14 @@
 #include "base/strmap.h"
 #include "cluster/discovery/discovery_impl.h"
 
-enum { FILE_MAX = 64 * 1024, CLAIM_TRIES = 1000, LOOK_AGAIN_MS = 20, LOOK_ANYWAY_MS = 5000 };
+enum { FILE_MAX = 64 * 1024, CLAIM_TRIES = 1000, LOOK_AGAIN_MS = 20, LOOK_ANYWAY_MS = 5000, LOOK_FOR_DIR_MS = 500 };
 
 static const char suffix[] = ".json";
 
 typedef struct local_discovery {
     crs_discovery base;
     char path[512]; /* of our own file */
-    int fd;         /* our own file, locked; -1: not claimed */
+    int fd;         /* our own file, locked; -1: none */
     uv_poll_t watch;
     int inotify;
     bool watching;
@@ -91,6 +92,8 @@ static cereus_status local_claim(crs_discovery *d, cereus_error *err)
     local_discovery *l = local_of(d);
     char unnamed[sizeof l->path + 16];
     l->fd = l->inotify = -1;
+    if (d->opt.observes)
+        return CEREUS_OK;
     CEREUS_TRY(make_dir(d->opt.dir, err));
     int n = snprintf(l->path, sizeof l->path, "%s/%s%s", d->opt.dir, d->opt.self->id, suffix);
     if (n < 0 || (size_t)n >= sizeof l->path)
@@ -212,27 +215,42 @@ static void on_change(uv_poll_t *handle, int status, int events)
     look_again(l, LOOK_AGAIN_MS);
 }
 
+static cereus_status begin_watch(local_discovery *l, cereus_error *err)
+{
+    const char *dir = l->base.opt.dir;
+    if (l->inotify < 0)
+        l->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (l->inotify < 0 ||
+        inotify_add_watch(l->inotify, dir, IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO) < 0)
+        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s cannot be watched: %s%s", dir, strerror(errno),
+                        errno == ENOSPC || errno == EMFILE ? " (raise fs.inotify limits)" : "");
+    if (uv_poll_init(&l->base.loop->uv, &l->watch, l->inotify) != 0)
+        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: cannot be watched");
+    l->watching = true;
+    uv_poll_start(&l->watch, UV_READABLE, on_change);
+    return CEREUS_OK;
+}
+
 static void on_again(crs_timer *timer)
 {
     local_discovery *l = CRS_CONTAINER(timer, local_discovery, again);
+    cereus_status st = l->watching ? CEREUS_OK : begin_watch(l, NULL);
+    CRS_UNUSED(st); /* next time, perhaps */
     scan(l);
-    look_again(l, LOOK_ANYWAY_MS);
+    look_again(l, l->watching ? LOOK_ANYWAY_MS : LOOK_FOR_DIR_MS);
 }
 
 static cereus_status local_start(crs_discovery *d, crs_fiber *fiber, cereus_error *err)
 {
     CRS_UNUSED(fiber);
     local_discovery *l = local_of(d);
-    l->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (l->inotify < 0 ||
-        inotify_add_watch(l->inotify, d->opt.dir, IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_TO) < 0)
-        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: %s cannot be watched: %s%s", d->opt.dir, strerror(errno),
-                        errno == ENOSPC || errno == EMFILE ? " (raise fs.inotify limits)" : "");
-    if (uv_poll_init(&d->loop->uv, &l->watch, l->inotify) != 0)
-        return crs_fail(err, CEREUS_E_IO, "cereus.cluster.dir: cannot be watched");
-    l->watching = true;
     crs_timer_init(&l->again, on_again);
-    uv_poll_start(&l->watch, UV_READABLE, on_change);
+    cereus_status st = begin_watch(l, err);
+    if (d->opt.observes) {
+        on_again(&l->again);
+        return CEREUS_OK;
+    }
+    CEREUS_TRY(st);
     CEREUS_TRY(tell(l, d->opt.self, err));
     scan(l);
     look_again(l, LOOK_ANYWAY_MS);
@@ -258,10 +276,9 @@ static void local_leave(crs_discovery *d, crs_fiber *fiber)
 static void local_close(crs_discovery *d)
 {
     local_discovery *l = local_of(d);
-    if (l->watching) {
-        crs_loop_timer_stop(d->loop, &l->again);
+    crs_loop_timer_stop(d->loop, &l->again);
+    if (l->watching)
         uv_close((uv_handle_t *)&l->watch, NULL); /* the struct outlives the loop */
-    }
     l->watching = false;
 }
 

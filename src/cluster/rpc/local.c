@@ -127,6 +127,10 @@ static cereus_status local_init(crs_rpc *rpc, cereus_error *err)
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     struct stat made;
     r->fd = -1;
+    if (rpc->opt.observes) /* a socket without a name: nobody comes */
+        return (r->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0
+                   ? CEREUS_OK
+                   : crs_fail(err, CEREUS_E_IO, "cluster: no socket: %s", strerror(errno));
     CEREUS_TRY(make_path(rpc, rpc->opt.self->id, suffix, r->path, sizeof r->path, err));
     CEREUS_TRY(make_path(rpc, rpc->opt.self->id, new_suffix, addr.sun_path, sizeof addr.sun_path, err));
     remove_dead(rpc);

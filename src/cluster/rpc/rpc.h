@@ -19,6 +19,7 @@ typedef struct crs_rpc_link crs_rpc_link; /* its part on a loop */
 /** What an engine is told; the same for all. Strings are borrowed for its life. */
 typedef struct crs_rpc_options {
     const cereus_server *self;
+    bool observes; /* local: nobody connects to us */
     crs_log *log;
     size_t request_max; /* longest request or reply, bytes */
     const char *dir;    /* local: where the sockets are */
