@@ -24,16 +24,13 @@
 #include "base/strmap.h"
 #include "base/utf8.h"
 #include "cluster/rpc/handover.h"
+#include "cluster/rpc/nats_settings.h"
 #include "cluster/rpc/peers.h"
-#include "cluster/tls_files.h"
 #include "config/config.h"
-#include "ext/nats.h"
 
 enum {
     OUTBOX_MAX = 8 << 20, /* bytes of answers that wait for NATS, as nats.go's buffer, and of what follows them */
     SUBJECT_MAX = 4096,
-    PENDING_MIN = 1024, /* more than one read brings */
-    URLS_MAX = 32,
     MANY_MIN = 8,         /* users: fewer get a message each */
     MANY_MAX = 512 << 10, /* bytes of a push to many in one message, if NATS takes so much */
     MANY_HEAD_MAX = 64,
@@ -47,12 +44,7 @@ enum {
 
 typedef struct nats_rpc {
     crs_rpc base;
-    char *urls_text; /* cut at its commas */
-    const char *urls[URLS_MAX];
-    size_t url_count;
-    crs_tls_client_options tls; /* the files alone */
-    bool speaks_tls;
-    char host[256]; /* of all URLs, if they have one and it is a name; else empty */
+    crs_nats_settings settings;
     atomic_uint links, up;
     uint64_t flush_until_ms; /* all links together; 0: none has been closed. Thread: setup */
 } nats_rpc;
@@ -166,121 +158,23 @@ static bool user_subject(char *out, const char *type, cereus_slice uid, const ch
     return n > 0 && n < SUBJECT_MAX;
 }
 
-/* ---- settings ---- */
-
-/** The client's key, or the server's where only that is set: a loop has one connection for both. */
-static crs_config_key either(const cereus_config *cfg, crs_config_key client, crs_config_key server)
-{
-    return crs_config_is_set(cfg, client) || !crs_config_is_set(cfg, server) ? client : server;
-}
-
-static uint64_t pick_ms(const cereus_config *cfg, crs_config_key client, crs_config_key server)
-{
-    return (uint64_t)crs_config_ms(cfg, either(cfg, client, server));
-}
-
-static uint64_t pick_int(const cereus_config *cfg, crs_config_key client, crs_config_key server)
-{
-    return (uint64_t)crs_config_int(cfg, either(cfg, client, server));
-}
-
-static crs_config_key url_key(const cereus_config *cfg)
-{
-    return either(cfg, CRS_KEY_NATS_CONNECT, CRS_KEY_NATS_SERVER_CONNECT);
-}
-
-/** Add the URLs of @p key. */
-static cereus_status add_urls(nats_rpc *r, crs_config_key key, char **at, cereus_error *err)
-{
-    const cereus_config *cfg = r->base.opt.config;
-    const char *text = crs_config_text(cfg, key), *name = crs_config_info_of(key)->name;
-    char *copy = *at, *state = NULL;
-    size_t before = r->url_count;
-    memcpy(copy, text, strlen(text) + 1);
-    *at += strlen(text) + 1;
-    for (char *url = strtok_r(copy, ", \t", &state); url; url = strtok_r(NULL, ", \t", &state)) {
-        const char *scheme_end = strstr(url, "://");
-        if (scheme_end && strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0)
-            return crs_fail(err, CEREUS_E_INVALID, "%s: %.*s:// is not supported, use nats:// or tls://", name,
-                            (int)CRS_MIN(scheme_end - url, 20), url);
-        bool known = false;
-        for (size_t i = 0; i < r->url_count; i++)
-            known = known || strcmp(r->urls[i], url) == 0;
-        if (known)
-            continue;
-        if (r->url_count == URLS_MAX)
-            return crs_fail(err, CEREUS_E_TOO_LONG, "%s: at most %d URLs", name, URLS_MAX);
-        r->urls[r->url_count++] = url;
-    }
-    if (before == 0 && r->url_count == 0)
-        return crs_fail(err, CEREUS_E_INVALID, "%s: is empty, give the URL of a NATS server", name);
-    return CEREUS_OK;
-}
-
-/** The host of a URL, which may be scheme://user:password@host:port. */
-static cereus_slice host_of(const char *url)
-{
-    const char *scheme_end = strstr(url, "://"), *begin = scheme_end ? scheme_end + 3 : url, *at = strrchr(begin, '@');
-    begin = at ? at + 1 : begin;
-    return cereus_slice_of(begin, strcspn(begin, *begin == '[' ? "]/" : ":/"));
-}
-
-/** The library checks one name for all servers, and takes an address for a name. */
-static void find_host(nats_rpc *r)
-{
-    cereus_slice host = host_of(r->urls[0]);
-    bool name = false;
-    for (size_t i = 0; i < r->url_count; i++) {
-        r->speaks_tls = r->speaks_tls || strncmp(r->urls[i], "tls://", 6) == 0;
-        if (!crs_slice_eq(host_of(r->urls[i]), host))
-            return;
-    }
-    for (size_t i = 0; i < host.len; i++)
-        name = name || ((host.data[i] < '0' || host.data[i] > '9') && host.data[i] != '.');
-    if (name && host.data[0] != '[' && host.len < sizeof r->host)
-        memcpy(r->host, host.data, host.len);
-}
-
-static cereus_status find_tls(nats_rpc *r, cereus_error *err)
-{
-    const cereus_config *cfg = r->base.opt.config;
-    const char *name = crs_config_text(cfg, CRS_KEY_NATS_TLS_NAME);
-    bool files;
-    CEREUS_TRY(
-        crs_tls_files(cfg, CRS_KEY_NATS_TLS_CA, CRS_KEY_NATS_TLS_CERT, CRS_KEY_NATS_TLS_KEY, &r->tls, &files, err));
-    find_host(r);
-    r->speaks_tls = r->speaks_tls || files;
-    r->tls.server_name = *name ? name : *r->host ? r->host : NULL;
-    if (r->speaks_tls && !r->tls.server_name)
-        crs_log_warn(r->base.opt.log, "the name in the certificate of NATS is not checked: set "
-                                      "cereus.cluster.rpc.nats.tls.name");
-    return CEREUS_OK;
-}
+/* ---- the engine ---- */
 
 static cereus_status nats_init(crs_rpc *rpc, cereus_error *err)
 {
     nats_rpc *r = (nats_rpc *)rpc;
-    const cereus_config *cfg = rpc->opt.config;
     atomic_init(&r->links, 0);
     atomic_init(&r->up, 0);
     if (!good_name(cereus_slice_str(rpc->opt.self->id)) || !good_name(cereus_slice_str(rpc->opt.self->type)))
         return crs_fail(err, CEREUS_E_INVALID,
                         "cereus.id: over NATS neither the id nor the type of a server may have spaces, or * or > "
                         "between dots");
-    size_t cap = strlen(crs_config_text(cfg, CRS_KEY_NATS_CONNECT)) + 1;
-    cap += strlen(crs_config_text(cfg, CRS_KEY_NATS_SERVER_CONNECT)) + 1;
-    char *at = r->urls_text = crs_malloc(cap);
-    if (!at)
-        return crs_fail(err, CEREUS_E_NOMEM, "rpc: out of memory");
-    CEREUS_TRY(add_urls(r, url_key(cfg), &at, err));
-    if (crs_config_is_set(cfg, CRS_KEY_NATS_CONNECT) && crs_config_is_set(cfg, CRS_KEY_NATS_SERVER_CONNECT))
-        CEREUS_TRY(add_urls(r, CRS_KEY_NATS_SERVER_CONNECT, &at, err)); /* two ways into one NATS */
-    return find_tls(r, err);
+    return crs_nats_settings_read(&r->settings, rpc->opt.config, rpc->opt.log, err);
 }
 
 static void nats_fini(crs_rpc *rpc)
 {
-    crs_free(((nats_rpc *)rpc)->urls_text);
+    crs_nats_settings_fini(&((nats_rpc *)rpc)->settings);
 }
 
 static bool nats_connected(const crs_rpc *rpc)
@@ -894,41 +788,23 @@ static cereus_status nats_open(crs_rpc_link *link, cereus_error *err)
 {
     nats_link *l = nats_of(link);
     nats_rpc *r = (nats_rpc *)link->rpc;
-    const cereus_config *cfg = link->rpc->opt.config;
-    size_t pending = (size_t)crs_config_int(cfg, CRS_KEY_NATS_BUFFER_MESSAGES);
     l->opt = (crs_nats_options){
-        .urls = r->urls,
-        .url_count = r->url_count,
         .name = link->rpc->opt.self->id,
-        .ca_file = r->tls.ca_file,
-        .cert_file = r->tls.cert_file,
-        .key_file = r->tls.key_file,
-        .server_name = r->tls.server_name,
-        .connect_timeout_ms = pick_ms(cfg, CRS_KEY_NATS_CONNECT_TIMEOUT, CRS_KEY_NATS_SERVER_CONNECT_TIMEOUT),
-        .tries = pick_int(cfg, CRS_KEY_NATS_RETRIES, CRS_KEY_NATS_SERVER_RETRIES),
-        .reconnect_wait_ms = pick_ms(cfg, CRS_KEY_NATS_RECONNECT_WAIT, CRS_KEY_NATS_SERVER_RECONNECT_WAIT),
-        .jitter_ms = pick_ms(cfg, CRS_KEY_NATS_JITTER, CRS_KEY_NATS_SERVER_JITTER),
-        .jitter_tls_ms = pick_ms(cfg, CRS_KEY_NATS_JITTER_TLS, CRS_KEY_NATS_SERVER_JITTER_TLS),
-        .ping_interval_ms = pick_ms(cfg, CRS_KEY_NATS_PING_INTERVAL, CRS_KEY_NATS_SERVER_PING_INTERVAL),
-        .pings_max = (uint32_t)pick_int(cfg, CRS_KEY_NATS_PINGS_MAX, CRS_KEY_NATS_SERVER_PINGS_MAX),
-        .pending_max = CRS_MAX(pending, (size_t)PENDING_MIN),
         .on_reply = on_reply,
         .on_no_responders = on_no_responders,
         .on_state = on_state,
         .on_lame = on_lame,
     };
+    crs_nats_settings_apply(&r->settings, link->rpc->opt.config, &l->opt);
     l->now = make_way(l);
     if (!l->now)
         return crs_fail(err, CEREUS_E_NOMEM, "nats: out of memory");
     cereus_status st = crs_nats_connect(link->loop, &l->opt, &l->now->nats, err);
     if (st)
         l->now = free_way(l->now);
-    if (st && r->speaks_tls)
-        return crs_fail_in(err, st,
-                           "%s: NATS cannot be reached by TLS (cereus.cluster.rpc.nats.tls.ca says whom to trust)",
-                           crs_config_info_of(url_key(cfg))->name);
     if (st)
-        return crs_fail_in(err, st, "%s: NATS cannot be reached", crs_config_info_of(url_key(cfg))->name);
+        return crs_fail_in(err, st, "%s: NATS cannot be reached%s", r->settings.key,
+                           r->settings.speaks_tls ? " by TLS (cereus.cluster.rpc.nats.tls.ca says whom to trust)" : "");
     open_channels(l->now);
     crs_list_init(&l->retired);
     crs_handover_init(&l->handover, take, l);
