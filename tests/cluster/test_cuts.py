@@ -192,7 +192,7 @@ class CutsTest(ClusterTest):
         nats = cereus_engines.Nats('-c', path)
         self.addCleanup(nats.stop)
         front = self.serve('front', 'front-1', nats=nats.url)
-        room = self.serve('room', 'room-1', 'pitaya.cluster.sd.etcd.heartbeat.ttl=60s', nats=nats.url)
+        room = self.serve('room', 'room-1', nats=nats.url)
         self.await_members(front, 'room', 1)
         players, here = self.play(front, 'room.x.echo', 20, bytes(500000)), self.play(front, 'front.x.echo', 2)
         freeze(room)

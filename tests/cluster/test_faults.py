@@ -16,7 +16,7 @@ from cereus_behaviour import BUSY_S, main  # noqa: E402
 from cereus_cluster import NOBODY, RETRYABLE, SANITIZED, ClusterTest, freeze  # noqa: E402
 
 
-LONG_LEASE = 'pitaya.cluster.sd.etcd.heartbeat.ttl=60s'  # who is frozen stays listed
+MORTAL = 'pitaya.cluster.sd.etcd.heartbeat.ttl=3s'  # who is killed is soon off the list of etcd, too
 
 
 class FaultsTest(ClusterTest):
@@ -24,7 +24,7 @@ class FaultsTest(ClusterTest):
 
     def test_a_backend_is_killed(self):
         front = self.serve('front', 'front-1')
-        rooms = [self.serve('room', 'room-%d' % i) for i in range(3)]
+        rooms = [self.serve('room', 'room-%d' % i, *[MORTAL] * (i == 1)) for i in range(3)]
         self.await_members(front, 'room', 3)
         players = self.play(front, 'room.x.who', 6)
         self.wait_for_all(players, 50)
@@ -39,7 +39,7 @@ class FaultsTest(ClusterTest):
 
     def test_a_backend_is_frozen(self):
         front = self.serve('front', 'front-1')
-        room = self.serve('room', 'room-1', LONG_LEASE)
+        room = self.serve('room', 'room-1')
         self.serve('shop', 'shop-1')
         self.await_members(front, 'room', 1)
         self.await_members(front, 'shop', 1)
@@ -66,7 +66,7 @@ class FaultsTest(ClusterTest):
 
     def test_what_waits_for_a_frozen_backend_is_bounded(self):
         front = self.serve('front', 'front-1', 'cereus.loops=1')
-        room = self.serve('room', 'room-1', LONG_LEASE)
+        room = self.serve('room', 'room-1')
         self.await_members(front, 'room', 1)
         freeze(room)
         try:
@@ -170,7 +170,7 @@ class FaultsTest(ClusterTest):
         self.assert_answered(players, RETRYABLE if self.kind == 'etcd' else [])
 
     def test_a_frontend_is_killed(self):
-        fronts = [self.serve('front', 'front-%d' % i) for i in range(2)]
+        fronts = [self.serve('front', 'front-0', MORTAL), self.serve('front', 'front-1')]
         self.serve('room', 'room-1')
         for f in fronts:
             self.await_members(f, 'room', 1)
@@ -222,9 +222,9 @@ class FaultsTest(ClusterTest):
             conn.close()
 
     def test_a_stop_waits_for_a_frozen_backend_no_longer_than_it_may(self):
-        front = self.serve('front', 'front-1', 'cereus.loops=1', 'cereus.shutdown.timeout=1s',
+        front = self.serve('front', 'front-1', 'cereus.loops=1', 'cereus.shutdown.timeout=3s',
                            'pitaya.cluster.rpc.client.nats.requesttimeout=1h')
-        room = self.serve('room', 'room-1', LONG_LEASE)
+        room = self.serve('room', 'room-1')
         self.await_members(front, 'room', 1)
         players = self.play(front, 'room.x.echo', 4)
         self.wait_for_all(players, 5)

@@ -195,11 +195,12 @@ class ClusterTest(unittest.TestCase):
         return cereus_engines.settings(etcd=etcd or self.engines.etcd, nats=nats or self.engines.nats, prefix=self.prefix)
 
     def serve(self, type_, id_, *settings, etcd=None, nats=None):
+        """A server. Its lease outlasts any pause of this machine."""
         server = wire.Server([os.environ['CEREUS_CLUSTER_SERVER'], type_, id_, self.dir, 'cereus.log.level=error',
                               'pitaya.cluster.rpc.client.nats.requesttimeout=%dms' % TIMEOUT_MS,
                               'pitaya.cluster.rpc.client.nats.reconnectwait=20ms',
                               'pitaya.cluster.rpc.client.nats.reconnectjitter=10ms',
-                              'pitaya.cluster.sd.etcd.heartbeat.ttl=3s', *self.places(etcd, nats), *settings])
+                              'pitaya.cluster.sd.etcd.heartbeat.ttl=60s', *self.places(etcd, nats), *settings])
         self.addCleanup(server.kill)
         self.addCleanup(server.stderr.close)
         self.servers[id_] = server
