@@ -537,12 +537,19 @@ static void step_close_sessions(crs_loop *loop, crs_mail *mail)
     l->stopping = true; /* from now on it tells when it is quiet */
 }
 
-static void step_cut(crs_loop *loop, crs_mail *mail)
+static void cut(crs_loop *loop, crs_mail *mail)
 {
     CRS_UNUSED(loop);
     crs_app_loop *l = loop_of_step(mail);
     stop_waiting(l); /* calls of close callbacks */
     crs_transport_abort_unowned(l->dispatch.transport);
+}
+
+/** A turn later: on a machine that stood still for longer than all of it may take, what is ready goes out all the same. */
+static void step_cut(crs_loop *loop, crs_mail *mail)
+{
+    mail->run = cut;
+    crs_loop_post_reserved(loop, mail);
 }
 
 static void step_end(crs_loop *loop, crs_mail *mail)

@@ -222,7 +222,13 @@ class FaultsTest(ClusterTest):
             conn.close()
 
     def test_a_stop_waits_for_a_frozen_backend_no_longer_than_it_may(self):
-        front = self.serve('front', 'front-1', 'cereus.loops=1', 'cereus.shutdown.timeout=3s',
+        self.stop_beside_a_frozen_backend('3s')
+
+    def test_a_stop_that_is_late_sends_what_is_ready(self):
+        self.stop_beside_a_frozen_backend('0s')
+
+    def stop_beside_a_frozen_backend(self, timeout):
+        front = self.serve('front', 'front-1', 'cereus.loops=1', 'cereus.shutdown.timeout=' + timeout,
                            'pitaya.cluster.rpc.client.nats.requesttimeout=1h')
         room = self.serve('room', 'room-1')
         self.await_members(front, 'room', 1)
