@@ -130,10 +130,10 @@ CEREUS_MUST_USE cereus_status crs_app_spawn(cereus_app *app, const char *service
 
 /* -- cluster.c -- */
 
-/** Make the cluster, if the settings want one: claims the id, connects. Thread: setup; may block. */
 /** The discovery engine that the settings ask for; "none": it is alone. `auto` is one of this machine for a game that asks for a
  * cluster, unless the settings say where etcd is. */
 const char *crs_app_discovery(const cereus_app *app);
+/** Make the cluster, if the settings want one: claims the id, connects. Thread: setup; may block. */
 CEREUS_MUST_USE cereus_status crs_app_cluster_make(cereus_app *app, cereus_error *err);
 /** What was set up for it. */
 void crs_app_cluster_fini(cereus_app *app);
