@@ -1,6 +1,9 @@
 /* cluster/rpc/local.c: servers of one machine, over Unix sockets in the run directory, pipelined. Each loop of a server has
  * one connection to each server it calls; on the other side any loop takes it. What a turn produced is written at its end.
- * Frames are in local_frame.h.
+ *
+ *     len: u32 little-endian, of what follows | kind: u8 | id: u64 little-endian | payload      kinds and payloads: peers.h
+ *
+ *     REQUEST   id: the caller's          RESPONSE  id: the same          others  id: 0
  *
  * The directory belongs to one user (0700), so peers are trusted to be servers, not to be without faults: lengths are checked,
  * garbage ends the connection.
@@ -15,9 +18,10 @@
 #include <unistd.h>
 
 #include "base/strmap.h"
-#include "cluster/rpc/local_frame.h"
+#include "cluster/rpc/peers.h"
 
 enum {
+    HEAD_LEN = 4 + 1 + 8,
     OUT_MAX = 64 << 20, /* bytes that wait for one peer */
     BACKLOG = 512,
     CONNS_MAX = 4096,      /* of one loop */
@@ -127,10 +131,10 @@ static cereus_status local_init(crs_rpc *rpc, cereus_error *err)
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     struct stat made;
     r->fd = -1;
-    if (rpc->opt.observes) /* a socket without a name: nobody comes */
-        return (r->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0
-                   ? CEREUS_OK
-                   : crs_fail(err, CEREUS_E_IO, "cluster: no socket: %s", strerror(errno));
+    if (rpc->opt.observes) { /* a socket without a name: nobody comes */
+        r->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        return r->fd >= 0 ? CEREUS_OK : crs_fail(err, CEREUS_E_IO, "cluster: no socket: %s", strerror(errno));
+    }
     CEREUS_TRY(make_path(rpc, rpc->opt.self->id, suffix, r->path, sizeof r->path, err));
     CEREUS_TRY(make_path(rpc, rpc->opt.self->id, new_suffix, addr.sun_path, sizeof addr.sun_path, err));
     remove_dead(rpc);
@@ -237,8 +241,7 @@ static local_conn *add_conn(local_link *l, int fd, const char *server_id)
     c->fd = fd;
     c->slot = slot;
     c->serial = ++l->serial;
-    crs_bytes_init(&c->in,
-                   CRS_LOCAL_HEAD_LEN + l->base.rpc->opt.request_max + CRS_READ_BUFFER_LEN); /* and what follows it */
+    crs_bytes_init(&c->in, HEAD_LEN + l->base.rpc->opt.request_max + CRS_READ_BUFFER_LEN); /* and what follows it */
     crs_bytes_init(&c->out, 2 * OUT_MAX); /* what waits, and as much that has been sent */
     crs_list_init(&c->dirty);
     crs_list_init(&c->leaving);
@@ -271,6 +274,14 @@ static local_conn *conn_to(local_link *l, const char *server_id)
     return c;
 }
 
+/** Returns where the payload goes. */
+static uint8_t *put_head(uint8_t *at, crs_peer_kind kind, uint64_t id, size_t len)
+{
+    at = crs_put_le(at, HEAD_LEN - 4 + len, 4);
+    *at++ = (uint8_t)kind;
+    return crs_put_le(at, id, 8);
+}
+
 /* ---- output ---- */
 
 static cereus_status put_frame(local_conn *c, crs_peer_kind kind, uint64_t id, const cereus_slice *parts,
@@ -282,7 +293,7 @@ static cereus_status put_frame(local_conn *c, crs_peer_kind kind, uint64_t id, c
     if (len > c->l->base.rpc->opt.request_max)
         return CEREUS_E_TOO_LONG;
     size_t waits = c->out.len - c->out_begin;
-    if (waits + CRS_LOCAL_HEAD_LEN + len > OUT_MAX) {
+    if (waits + HEAD_LEN + len > OUT_MAX) {
         CRS_COUNT(&c->l->base.loop->counters, rpc_outbox_full);
         return CEREUS_E_FULL;
     }
@@ -292,14 +303,14 @@ static cereus_status put_frame(local_conn *c, crs_peer_kind kind, uint64_t id, c
         c->out.len = waits;
         c->out_begin = 0;
     }
-    CEREUS_TRY(crs_bytes_reserve(&c->out, CRS_LOCAL_HEAD_LEN + len));
-    uint8_t *at = crs_local_put_head(c->out.data + c->out.len, kind, id, len);
+    CEREUS_TRY(crs_bytes_reserve(&c->out, HEAD_LEN + len));
+    uint8_t *at = put_head(c->out.data + c->out.len, kind, id, len);
     for (size_t i = 0; i < part_count; i++) {
         if (parts[i].len)
             memcpy(at, parts[i].data, parts[i].len);
         at += parts[i].len;
     }
-    c->out.len += CRS_LOCAL_HEAD_LEN + len;
+    c->out.len += HEAD_LEN + len;
     if (crs_list_empty(&c->dirty))
         crs_list_push(&c->l->dirty, &c->dirty);
     crs_loop_again(c->l->base.loop); /* our hook may have run already in this turn */
@@ -378,7 +389,7 @@ static size_t handle_frames(local_conn *c, const uint8_t *data, size_t len, bool
     *ret_good = true;
     while (!c->ended && len - at >= 4) {
         uint64_t rest = crs_get_le(data + at, 4);
-        if (rest < CRS_LOCAL_HEAD_LEN - 4 || rest > CRS_LOCAL_HEAD_LEN - 4 + c->l->base.rpc->opt.request_max) {
+        if (rest < HEAD_LEN - 4 || rest > HEAD_LEN - 4 + c->l->base.rpc->opt.request_max) {
             *ret_good = false;
             break;
         }
